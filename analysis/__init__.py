@@ -1,0 +1,1 @@
+"""Read back: Parquet in, numbers, figures and pages out."""

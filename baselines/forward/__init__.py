@@ -1,0 +1,1 @@
+"""Optimizers on forward-mode derivatives."""

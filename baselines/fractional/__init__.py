@@ -1,0 +1,1 @@
+"""Fractional-order derivatives in layers and optimizers."""

@@ -1,0 +1,1 @@
+"""Chosen derivatives at kinks."""

@@ -1,0 +1,1 @@
+"""ODE-stable architectures."""

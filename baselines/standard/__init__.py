@@ -1,0 +1,1 @@
+"""What people train with today."""

@@ -1,0 +1,1 @@
+"""Orchestration: trials, grids, workers, storage and the command line."""

@@ -1,0 +1,1 @@
+"""What is held fixed: data, loss, metrics, target and budget."""

@@ -1,0 +1,78 @@
+"""The contract of a task: everything that is held fixed while methods are compared."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple, dataclass_transform
+
+import torch
+from torch import Tensor
+
+
+class Split(NamedTuple):
+    """Inputs and targets with a common leading axis."""
+
+    x: Tensor  # (samples, *in_shape)
+    y: Tensor  # (samples,) class indices, or (samples, out_features) regression targets
+
+
+class Splits(NamedTuple):
+    """The three parts of a data set; seeds redraw `train` and `validation`, `test` is fixed per task."""
+
+    train: Split
+    validation: Split
+    test: Split
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True)
+class Task(ABC):
+    """A problem to train on: data, loss, metrics, target and budget.
+
+    A subclass becomes a frozen dataclass whose fields are the parameters of the problem (the condition number of a
+    quadratic, the window of a time series). Its name is the name of its file. Tensors are float32 (class indices
+    int64) and live on the CPU; the caller moves and casts them.
+    """
+
+    primary: ClassVar[str]  # the metric that tuning and leaderboards read
+    higher_is_better: ClassVar[bool]
+    batch_size: ClassVar[int]  # samples a step; at least the size of `train` means full batches
+    budget: ClassVar[float]  # gradient equivalents of one trial: one is the cost of one full-batch gradient
+    reference_network: ClassVar[str]  # as written on the command line: "mlp(width=64)"
+    target_value: ClassVar[float | None] = None  # of `primary` on validation; printed by `run --grid targets`
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Turn every subclass into a frozen, keyword-only dataclass."""
+        super().__init_subclass__(**kwargs)
+        dataclass(frozen=True, kw_only=True)(cls)
+
+    @property
+    @abstractmethod
+    def in_shape(self) -> tuple[int, ...]:
+        """Shape of one input: `(features,)`, `(channels, height, width)`, `(time, channels)`, or `()` for no input."""
+
+    @property
+    @abstractmethod
+    def out_features(self) -> int:
+        """Length of one prediction: classes, regression outputs, or the variables of an analytic function."""
+
+    @abstractmethod
+    def load(self, root: Path | None, generator: torch.Generator) -> Splits:
+        """Read or generate the data.
+
+        Args:
+            root: folder that holds downloaded data sets; embedded tasks ignore it.
+            generator: CPU generator of the `split` stream; it may only influence train and validation.
+
+        Raises:
+            FileNotFoundError: a file is missing; the message names it and both ways to get it.
+        """
+
+    @abstractmethod
+    def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """Mean loss over the batch, a scalar; `prediction` is (batch, out_features)."""
+
+    @abstractmethod
+    def metrics(self, prediction: Tensor, target: Tensor) -> dict[str, Tensor]:
+        """Scalars by name over a whole split, `primary` and `loss` among them."""
