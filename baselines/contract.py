@@ -43,12 +43,15 @@ class Search(NamedTuple):
 
 
 def tunable(default: Any, low: float = 0.0, high: float = 1.0, *, log: bool = False, choices: tuple = ()) -> Any:
-    """Declare a hyperparameter with its default and its search range: `lr: float = tunable(1e-2, 1e-4, 1e1, log=True)`."""
+    """Declare a hyperparameter with its default and where tuning looks for it.
+
+    Written in the class body: `lr: float = tunable(1e-2, 1e-4, 1e1, log=True)`.
+    """
     return field(default=default, metadata={"search": Search(low, high, log, tuple(choices))})
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(tunable, field))
-class Contract(ABC):
+class Contract(ABC):  # noqa: B024 - the contracts below add the abstract methods
     """Base of all competitors: a subclass is a frozen, keyword-only dataclass whose fields are its hyperparameters.
 
     The subclass without abstract methods that a file defines is the competitor; the file name is its name.

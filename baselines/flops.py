@@ -31,8 +31,7 @@ class FlopCounter(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         """Run `func` and add its cost."""
-        args, kwargs = tree_map_only(torch.Tensor, _materialised, (args, kwargs or {}))
-        out = func(*args, **kwargs)
+        out, args, kwargs = dispatched(func, args, kwargs or {})
         formula = flop_registry.get(func._overloadpacket)
         if formula is not None:
             self.flops += formula(*args, **kwargs, out_val=out)
@@ -41,15 +40,29 @@ class FlopCounter(TorchDispatchMode):
         return out
 
 
-def _materialised(tensor: torch.Tensor) -> torch.Tensor:
-    """Spell out a symbolic zero of forward mode: operators that meet one below a dispatch mode crash (torch 2.15)."""
-    return torch.zeros_like(tensor) if tensor._is_zerotensor() else tensor
+def dispatched(func: Any, args: tuple, kwargs: dict) -> tuple[Any, tuple, dict]:
+    """Run an operator below a dispatch mode and return its output with the arguments it really got.
+
+    Forward mode represents zero tangents symbolically. Below a mode torch 2.15 crashes on these (`mul` by a number) or
+    makes a tangent whose elements share one memory location and cannot be written, so both are spelled out here.
+    """
+    args, kwargs = tree_map_only(torch.Tensor, _written_out, (args, kwargs))
+    out = func(*args, **kwargs)
+    if func is torch.ops.aten._new_zeros_with_same_feature_meta.default and 0 in out.stride():
+        out = torch.zeros(out.shape, dtype=out.dtype, device=out.device)
+    return out, args, kwargs
+
+
+def _written_out(tensor: torch.Tensor) -> torch.Tensor:
+    if not tensor._is_zerotensor():
+        return tensor
+    return torch.zeros(tensor.shape, dtype=tensor.dtype, device=tensor.device)
 
 
 class Meter:
     """Charges calls in gradient equivalents: their operations over those of one full-batch gradient, `unit`.
 
-    The operations of a call are counted once for each key (kind, number of tangents, batch shape, ...) and remembered in `memo`.
+    The operations of a call are counted once for each key (kind, number of tangents, batch shape, ...); `memo` keeps them.
     """
 
     def __init__(self, memo: dict[Hashable, int], unit: float = 1.0) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import _engine_run_backward
 from torch.func import functional_call, grad, jvp, vmap
 
 from baselines.contract import Params
@@ -23,7 +25,7 @@ class Objective(nn.Module):
     def __init__(self, network: nn.Module, loss: Loss, weight_decay: float = 0.0) -> None:
         super().__init__()
         self.network = network
-        self.out_loss = loss
+        self.out_loss: Loss = loss
         self.weight_decay = weight_decay
         self.regularised = weight_decay > 0 or hasattr(network, "penalty")
 
@@ -38,9 +40,11 @@ class Objective(nn.Module):
         return value + self._penalty() if self.regularised else value
 
     def _penalty(self) -> Tensor:
-        value = self.network.penalty() if hasattr(self.network, "penalty") else 0.0
+        penalty: Callable[[], Tensor] | None = getattr(self.network, "penalty", None)
+        value = penalty() if penalty else torch.zeros(())
         if self.weight_decay:
-            value = value + 0.5 * self.weight_decay * sum(p.square().sum() for p in self.network.parameters())
+            squares = torch.stack([p.square().sum() for p in self.network.parameters()])
+            value = value + 0.5 * self.weight_decay * squares.sum()
         return value
 
 
@@ -74,7 +78,7 @@ class Oracle:
         self.first_loss: Tensor | None = None  # of the current step, at its first evaluation
         self._sampler = sampler
         self._parent: Oracle | None = None
-        self._buffers_done = True
+        self._fresh_buffers = [False]  # whether the next reverse evaluation updates them; shared with the parts of a split
         self.rebuild()
 
     def rebuild(self) -> None:
@@ -86,13 +90,18 @@ class Oracle:
         device = self._leaves[0].device
         self._noise = torch.default_generator if device.type == "cpu" else torch.cuda.default_generators[device.index or 0]
 
-    def bind(self, x: Tensor, y: Tensor, seed: int) -> Oracle:
+    def bind(self, x: Tensor, y: Tensor, seed: int, *, update_buffers: bool = True) -> Oracle:
         """Point the oracle at the minibatch of a new step; `seed` fixes the dropout masks of all its evaluations."""
         self._x, self._y, self._seed = x, y, seed
-        self._cost = (self.stage, tuple(x.shape), tuple(y.shape))
+        self._cost = (self.stage, x.shape, y.shape)
         self.first_loss = None
-        self._buffers_done = False
+        self._fresh_buffers = [update_buffers]
         return self
+
+    def point(self, params: Params) -> None:
+        """Point the parameters of the module at `params`, without a copy."""
+        for name, leaf in zip(self._names, self._leaves, strict=True):
+            leaf.data = params[name]
 
     # -- what methods ask for ---------------------------------------------------------------------------------------
 
@@ -102,13 +111,13 @@ class Oracle:
 
     def grad(self, params: Params) -> tuple[Tensor, Params]:
         """Return f(θ) and ∇f(θ) by reverse mode, clipped where the trial says so."""
-        return self._ask("grad", 0, lambda: self._reverse(params))
+        return self._ask("grad", 0, partial(self._reverse, params))
 
     def jvp(self, params: Params, v: Params) -> tuple[Tensor, Tensor]:
         """Return f(θ) and the scalar g·v by forward mode."""
 
         def call() -> tuple[Tensor, Tensor]:
-            value, slope = jvp(self._function(), (_detached(params),), (v,))
+            value, slope = _jvp(self._function(), _detached(params), v)
             return value, slope.to(value.dtype)
 
         return self._ask("jvp", 1, call)
@@ -184,7 +193,7 @@ class Oracle:
         """Remember the first loss of a step; the parts of a split batch add up."""
         if self.first_loss is not None:
             return
-        self.first_loss = loss.detach()
+        self.first_loss = loss.detach() if loss.requires_grad else loss
         parent = self._parent
         if parent is not None:
             parent.first_loss = self.first_loss if parent.first_loss is None else parent.first_loss + self.first_loss
@@ -194,46 +203,45 @@ class Oracle:
         child.__dict__.update(self.__dict__)
         child.weight = weight
         child._parent = None if own_noise else self
-        child.bind(x, y, self._seed + own_noise)
-        child._buffers_done = True if own_noise else self._buffers_done
+        shared = self._fresh_buffers
+        child.bind(x, y, self._seed + own_noise, update_buffers=False)
+        if not own_noise:
+            child._fresh_buffers = shared
         return child
 
-    def _point(self, params: Params) -> None:
-        for name, leaf in zip(self._names, self._leaves, strict=True):
-            leaf.data = params[name]
-
     def _call_plain(self, params: Params) -> Tensor:
-        self._point(params)
+        self.point(params)
         with torch.no_grad(), self._frozen_buffers():
             return self.objective(self._x, self._y)
 
     def _reverse(self, params: Params) -> tuple[Tensor, Params]:
-        self._point(params)
-        with self._guarded_buffers():
-            loss = self.objective(self._x, self._y)
-        grads = torch.autograd.grad(loss, self._leaves, materialize_grads=True)
+        self.point(params)
+        if self._buffers:
+            with self._guarded_buffers():
+                loss = self.objective(self._x, self._y)
+        else:
+            loss = self.objective.forward(self._x, self._y)
+        grads = _gradient(loss, self._leaves)
         if self.clip is not None:
             grads = _clipped(grads, self.clip / self.weight)
         return loss.detach(), dict(zip(self._names, grads, strict=True))
 
     def _hvp(self, params: Params, v: Params) -> tuple[Tensor, Params]:
-        self._point(params)
+        self.point(params)
         with self._guarded_buffers():
             loss = self.objective(self._x, self._y)
         slopes = torch.autograd.grad(loss, self._leaves, create_graph=True, materialize_grads=True)
         curved = [(g, v[name]) for g, name in zip(slopes, self._names, strict=True) if g.requires_grad]
         if not curved:  # the loss is linear in the parameters
-            return loss.detach(), {name: torch.zeros_like(leaf) for name, leaf in zip(self._names, self._leaves, strict=True)}
-        products = torch.autograd.grad(
-            [g for g, _ in curved], self._leaves, [w for _, w in curved], materialize_grads=True
-        )
+            return loss.detach(), {name: torch.zeros_like(leaf) for name, leaf in params.items()}
+        products = torch.autograd.grad([g for g, _ in curved], self._leaves, [w for _, w in curved], materialize_grads=True)
         return loss.detach(), dict(zip(self._names, products, strict=True))
 
     def _gauss_newton(self, params: Params, V: Params) -> tuple[Tensor, Tensor, Tensor]:
         objective, y = self.objective, self._y
         z, Z = _tangents(self._function("prediction"), params, V)  # Z: (K, batch, outputs)
         r = grad(objective.out_loss)(z, y)
-        HZ = vmap(lambda d: jvp(lambda out: grad(objective.out_loss)(out, y), (z,), (d,))[1])(Z)
+        HZ = vmap(lambda d: jvp(lambda out: grad(objective.out_loss)(out, y), (z,), (d,))[1])(Z)  # H_out J v_k
         value = objective.out_loss(z, y)
         slopes, gram = Z.flatten(1) @ r.flatten(), Z.flatten(1) @ HZ.flatten(1).T
         if objective.regularised:
@@ -246,6 +254,7 @@ class Oracle:
         buffers = {name: buffer.clone() for name, buffer in self._buffers.items()}
 
         def function(params: Params) -> Tensor:
+            self._noise.manual_seed(self._seed)  # every pass over a set of tangents sees the same masks
             values = {"network." + name: params[name] for name in self._names}
             return functional_call(self.objective, {**values, **buffers}, (self._x, self._y, part))
 
@@ -256,21 +265,21 @@ class Oracle:
         """Let only the first reverse evaluation of a step update the buffers."""
         if not self._buffers:
             yield
-        elif self._buffers_done:
+        elif self._fresh_buffers[0]:
+            self._fresh_buffers[0] = False
+            yield
+        else:
             with self._frozen_buffers():
                 yield
-        else:
-            self._buffers_done = True
-            if self._parent is not None:
-                self._parent._buffers_done = True
-            yield
 
     @contextmanager
     def _frozen_buffers(self) -> Iterator[None]:
-        saved = {name: buffer.clone() for name, buffer in self._buffers.items()}
+        saved = {name: buffer.data for name, buffer in self._buffers.items()}
+        for buffer in self._buffers.values():
+            buffer.data = buffer.data.clone()
         yield
         for name, value in saved.items():
-            self._buffers[name].copy_(value)
+            self._buffers[name].data = value
 
 
 def _detached(params: Params) -> Params:
@@ -290,27 +299,44 @@ def _scaled(result: Any, weight: float) -> Any:
     return tuple(_scaled(part, weight) for part in result)
 
 
-def _clipped(grads: tuple[Tensor, ...], limit: float) -> tuple[Tensor, ...]:
+def _gradient(loss: Tensor, leaves: list[nn.Parameter]) -> list[Tensor]:
+    """Call the engine behind `torch.autograd.grad`, whose checks cost a twentieth of the step of a small network."""
+    if loss.grad_fn is None:  # the loss depends on no parameter
+        return [torch.zeros_like(leaf) for leaf in leaves]
+    one = torch.ones_like(loss)
+    grads = _engine_run_backward((loss,), (one,), False, False, tuple(leaves), allow_unreachable=True, accumulate_grad=False)
+    return [torch.zeros_like(leaf) if g is None else g for g, leaf in zip(grads, leaves, strict=True)]
+
+
+def _clipped(grads: list[Tensor], limit: float) -> list[Tensor]:
     norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads)))
     factor = (limit / (norm + 1e-12)).clamp(max=1.0)
-    return tuple(torch._foreach_mul(grads, factor))
+    return list(torch._foreach_mul(grads, factor))
 
 
 def _tangents(function: Callable[[Params], Tensor], params: Params, V: Params) -> tuple[Tensor, Tensor]:
     """Return function(θ) and its K directional derivatives, stacked on a leading axis; the primal runs once."""
-    return vmap(lambda v: jvp(function, (params,), (v,)), out_dims=(None, 0), randomness="same")(V)
+    out_dims: Any = (None, 0)
+    value, slopes = vmap(lambda v: _jvp(function, params, v), out_dims=out_dims, randomness="same")(V)
+    return value, slopes
+
+
+def _jvp(function: Callable[[Params], Any], params: Params, v: Params) -> tuple[Any, Any]:
+    """Return function(θ) and its derivative along v."""
+    value, slope = jvp(function, (params,), (v,))[:2]
+    return value, slope
 
 
 def _curvature(function: Callable[[Params], Tensor], params: Params, V: Params) -> tuple[Tensor, Tensor, Tensor]:
     """Nest `jvp` over K batched tangents, one outer tangent at a time: memory grows with K, not K²."""
     if _count(V) == 1:  # no batching: three times cheaper for one tangent
         v = {name: value[0] for name, value in V.items()}
-        (value, slope), (_, bend) = jvp(lambda p: jvp(function, (p,), (v,)), (params,), (v,))
+        (value, slope), (_, bend) = _jvp(lambda p: _jvp(function, p, v), params, v)
         return value, slope.to(value.dtype).reshape(1), bend.to(value.dtype).reshape(1, 1)
     rows = []
     for k in range(_count(V)):
         outer = {name: leaf[k] for name, leaf in V.items()}
-        (value, slopes), (_, row) = jvp(lambda p: _tangents(function, p, V), (params,), (outer,))
+        (value, slopes), (_, row) = _jvp(lambda p: _tangents(function, p, V), params, outer)
         rows.append(row)
     matrix = torch.stack(rows)
     return value, slopes.to(value.dtype), ((matrix + matrix.T) / 2).to(value.dtype)

@@ -132,6 +132,16 @@ class Trial:
         """The optimizer as the grid names it, before tuning."""
         return self.labels[1] or label_of(self.optimizer)
 
+    @property
+    def conflict(self) -> str:
+        """Why the declarations of network, optimizer and trial cannot meet, in one sentence; empty if they can."""
+        missing = sorted(self.optimizer.needs - self.network.offers)
+        if missing:
+            return f"{self.optimizer_label} needs {' and '.join(missing)}, which {self.network_label} does not offer"
+        if self.clip is not None and "grad" not in self.optimizer.needs:
+            return f"clipping acts on the gradient, which {self.optimizer_label} does not ask for"
+        return ""
+
     def stream(self, name: str) -> int:
         """Return the seed of one random stream, shared by all methods unless the stream is private.
 
@@ -160,7 +170,7 @@ def derived_seed(text: str) -> int:
 def _typed(value: Any, annotation: str) -> Any:
     """Write 1 as 1.0 where the field is a float: both mean the same and must give the same key."""
     is_whole = isinstance(value, int) and not isinstance(value, bool)
-    return float(value) if is_whole and annotation.split(" ")[0] == "float" else value
+    return float(value) if is_whole and annotation.startswith("float") else value
 
 
 def _text(value: Any) -> str:

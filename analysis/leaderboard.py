@@ -1,0 +1,174 @@
+"""The numbers of a leaderboard: methods within each task, and over the tasks on which they can be compared."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import duckdb
+import numpy as np
+import pandas as pd
+
+from analysis import stats
+from analysis.views import question
+
+REFERENCES = ("sgd", "adamw")  # optimizers that costs are compared with, the first that ran everywhere
+MIN_TASKS = 6  # with fewer, no test over tasks can reach 5 %
+ON_REFERENCE = "reference network"
+
+
+class Board(NamedTuple):
+    """Methods that ran on the same tasks, ranked over them.
+
+    Attributes:
+        title: what varies.
+        tasks: on which all ranked methods have rows.
+        table: one row a method, best first: mean_rank, wins, failures, n, and ratios to `reference`.
+        ranks: (tasks, methods) ranks among the ranked methods, in the order of `tasks` and `table`.
+        left_out: methods that ran on some of the tasks only, with how many.
+        reference: the method that costs are relative to, or None.
+        omnibus: Iman–Davenport, None for fewer than `MIN_TASKS` tasks.
+        adjusted: max-T p value of each method against the first of `table`, None likewise.
+    """
+
+    title: str
+    tasks: list[str]
+    table: pd.DataFrame
+    ranks: stats.Array
+    left_out: dict[str, int]
+    reference: str | None
+    omnibus: stats.Omnibus | None
+    adjusted: dict[str, float] | None
+
+
+def cells(connection: duckdb.DuckDBPyConnection) -> pd.DataFrame:
+    """Return one row per task and method: scores over seeds, their median and interval, rank, costs."""
+    frame = connection.sql(question("leaderboard")).df()
+    worst = np.where(frame["higher_is_better"].astype(bool), -np.inf, np.inf)
+    frame["scores"] = [
+        np.where(np.isnan(scores), bad, scores) for scores, bad in zip(map(_floats, frame["scores"]), worst, strict=True)
+    ]
+    frame["to_target"] = [None if target is None else _floats(target) for target in _objects(frame["to_target"])]
+    intervals = [stats.median_interval(scores) for scores in frame["scores"]]
+    for name in stats.MedianInterval._fields:
+        frame[name] = pd.Series([getattr(interval, name) for interval in intervals], index=frame.index, dtype=float)
+    cost = frame["median"] * np.where(worst < 0, -1.0, 1.0)
+    frame["rank"] = cost.groupby(frame["task"]).rank(method="average") if len(frame) else pd.Series(dtype=float)
+    frame["median_to_target"] = [np.nan if t is None else float(np.median(t)) for t in frame["to_target"]]
+    return frame
+
+
+def boards(frame: pd.DataFrame) -> list[Board]:
+    """Return the comparisons over tasks that the rows allow.
+
+    All methods by their own name; and, where tasks have different reference networks, the optimizers on each task's.
+    """
+    if frame.empty:
+        return []
+    found = [_board("methods", frame.assign(name=frame["method"]))]
+    main = frame[frame["is_main"]]
+    if main.groupby("task")["network"].first().nunique() > 1:
+        named = main.assign(name=main["optimizer"] + f" on {ON_REFERENCE}" + main["setting"])
+        found.append(_board("optimizers on each task's reference network", named))
+    return [board for board in found if len(board.table) > 1] or found[:1]
+
+
+def _board(title: str, frame: pd.DataFrame) -> Board:
+    tasks = sorted(frame["task"].unique())
+    counts = frame.groupby("name")["task"].nunique()
+    full = sorted(counts[counts == len(tasks)].index)
+    common = frame[frame["name"].isin(full)].set_index(["name", "task"]).sort_index()
+    ranks = _ranks(common, full, tasks)
+    order = sorted(range(len(full)), key=lambda i: (ranks[:, i].mean(), full[i]))
+    names, ranks = [full[i] for i in order], ranks[:, order]
+    reference = _reference(common, names)
+    table = pd.DataFrame([_row(common, name, tasks, ranks[:, i], reference) for i, name in enumerate(names)])
+    enough = len(tasks) >= MIN_TASKS and len(names) > 1
+    return Board(
+        title=title, tasks=tasks, table=table, ranks=ranks,
+        left_out={str(name): int(n) for name, n in counts.items() if n < len(tasks)}, reference=reference,
+        omnibus=stats.iman_davenport(ranks) if enough else None,
+        adjusted=_adjusted(common, names, tasks) if enough else None,
+    )  # fmt: skip
+
+
+def _ranks(common: pd.DataFrame, names: list[str], tasks: list[str]) -> stats.Array:
+    """Rank the medians within each task; a method that fails in half of its runs has an infinite one."""
+    if not names:
+        return np.empty((len(tasks), 0))
+    medians = np.array([[common.loc[(name, task), "median"] for name in names] for task in tasks])
+    higher = np.array([bool(common.loc[(names[0], task), "higher_is_better"]) for task in tasks])
+    return stats.task_ranks(np.where(np.isinf(medians), np.nan, medians), higher)
+
+
+def _row(common: pd.DataFrame, name: str, tasks: list[str], ranks: stats.Array, reference: str | None) -> dict:
+    rows = common.loc[name].loc[tasks]
+    best = common.groupby("task")["median"].agg(["min", "max"]).loc[tasks]
+    top = np.where(rows["higher_is_better"].astype(bool), best["max"], best["min"])
+    row = {
+        "method": name, "family": rows["family"].iloc[0], "mean_rank": float(ranks.mean()),
+        "wins": int(np.sum((rows["median"] == top) & np.isfinite(rows["median"]))),
+        "failures": int(rows["failures"].sum()), "n": int(rows["n"].sum()), "packed": bool(rows["packed"].any()),
+    }  # fmt: skip
+    if reference is not None:
+        base = common.loc[reference].loc[tasks]
+        row |= {cost: _cost_ratio(rows[cost], base[cost]) for cost in ("seconds", "peak_mb")}
+        row |= {"to_target": _target_ratio(rows, base), "bound": _bound(rows, base)}
+    return row
+
+
+def _reference(common: pd.DataFrame, names: list[str]) -> str | None:
+    """The plainest sgd or adamw: on a standard network, with its default fields, ranked best among those."""
+    for wanted in REFERENCES:
+        first = {name: common.loc[name].iloc[0] for name in names}
+        fits = [name for name in names if first[name]["optimizer_name"] == wanted]
+        if fits:
+            odd = {name: (first[name]["network_family"] != "standard", first[name]["optimizer"] != wanted) for name in fits}
+            return min(fits, key=lambda name: odd[name])
+    return None
+
+
+def _cost_ratio(values: pd.Series, base: pd.Series) -> stats.Ratio:
+    both = (values > 0) & (base > 0)
+    return stats.geometric_ratio(values[both].to_numpy(float), base[both].to_numpy(float))
+
+
+def _target_ratio(rows: pd.DataFrame, base: pd.DataFrame) -> stats.Ratio:
+    """Ratio of gradient equivalents to the target; a miss counts as the budget, which makes the ratio a bound.
+
+    A task where neither method reaches its target says nothing and is left out.
+    """
+    some = rows["target"].notna() & (np.isfinite(rows["median_to_target"]) | np.isfinite(base["median_to_target"]))
+    values, reference = (np.minimum(part["median_to_target"], part["budget"])[some] for part in (rows, base))
+    # a target met by the first parameters costs nothing: count it as one gradient
+    return stats.geometric_ratio(np.maximum(values, 1.0).to_numpy(float), np.maximum(reference, 1.0).to_numpy(float))
+
+
+def _bound(rows: pd.DataFrame, base: pd.DataFrame) -> str:
+    """`≥` where only the method missed targets, `≤` where only the reference did, `~` where both did."""
+    missed, base_missed = (np.isinf(part["median_to_target"]) for part in (rows, base))
+    own, other = bool((missed & ~base_missed).any()), bool((base_missed & ~missed).any())
+    return "~" if own and other else "≥" if own else "≤" if other else ""
+
+
+def _adjusted(common: pd.DataFrame, names: list[str], tasks: list[str]) -> dict[str, float]:
+    """Max-T over all pairs, since the best method is chosen by looking; returned for the pairs with the best.
+
+    The difference on a task is P(better) - 1/2 over seeds: without units, so that tasks can be averaged.
+    """
+    pairs = [(i, j) for i in range(len(names)) for j in range(i + 1, len(names))]
+    differences = np.empty((len(tasks), len(pairs)))
+    for t, task in enumerate(tasks):
+        scores = [common.loc[(name, task), "scores"] for name in names]
+        higher = bool(common.loc[(names[0], task), "higher_is_better"])
+        differences[t] = [stats.chance_better(scores[i], scores[j], higher) - 0.5 for i, j in pairs]
+    p = stats.sign_flip_max_t(differences)
+    return {names[j]: float(p[index]) for index, (i, j) in enumerate(pairs) if i == 0}
+
+
+def _floats(values: object) -> stats.Array:
+    return np.asarray(values, dtype=float)
+
+
+def _objects(column: pd.Series) -> list:
+    """A column of lists in which a missing one is None (pandas makes it NaN)."""
+    return [None if isinstance(value, float) or value is None else value for value in column]

@@ -1,0 +1,246 @@
+"""Figures: a tidy frame in, a figure out."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+
+from analysis.stats import MIN_SEEDS, Array, median_interval
+from analysis.views import question
+
+mpl.use("Agg")  # files only: no window system is asked for
+
+HIGHLIGHTED = 8  # more colours than this cannot be told apart
+PANELS = 9  # tasks on one figure
+GREY = "0.78"
+_DASHED = (0, (4, 3))
+_DECADE = 10.0  # losses that span more get a logarithmic axis
+_STYLE: Any = {
+    "axes.spines.top": False, "axes.spines.right": False, "grid.linewidth": 0.5, "font.size": 9,
+    "svg.hashsalt": "fosbench",  # equal figures become equal files
+}  # fmt: skip
+
+
+def all_figures(connection: duckdb.DuckDBPyConnection, cells: pd.DataFrame) -> dict[str, Figure]:
+    """Return the figures of a run by file name: `ranks`, and `curves` in pages of `PANELS` tasks."""
+    named = cells.assign(label=_labels(cells))
+    figures = {"ranks": rank_map(named)}
+    tasks = sorted(cells["task"].unique())
+    pages = [tasks[i : i + PANELS] for i in range(0, len(tasks), PANELS)]
+    colours = palette(named)
+    for page, part in enumerate(pages, 1):
+        frames = {task: connection.execute(question("curves"), {"task": task}).df() for task in part}
+        if all(frame.empty for frame in frames.values()):
+            continue
+        figures["curves" if len(pages) == 1 else f"curves-{page}"] = learning_curves(named, frames, colours)
+    return figures
+
+
+def save(figure: Figure, path: Path) -> tuple[Path, Path]:
+    """Write a figure as PNG and SVG and return both paths."""
+    paths = path.with_suffix(".png"), path.with_suffix(".svg")
+    with mpl.rc_context(_STYLE):
+        figure.savefig(paths[0], dpi=150)
+        figure.savefig(paths[1], metadata={"Date": None})
+    return paths
+
+
+def rank_map(cells: pd.DataFrame) -> Figure:
+    """Return a heat map of ranks: methods by tasks, best methods on top.
+
+    Args:
+        cells: rows of `leaderboard.cells` with a `label`; a cell without a row stays white, `×` marks a method whose
+            median run failed, and a small number how many of its runs did.
+    """
+    texts = [_note(row) for _, row in cells.iterrows()]
+    noted = cells.assign(share=_share(cells), bad=np.isinf(cells["median"]), note=texts)
+    order = _placed(cells).index
+    share, failed, notes = (
+        noted.pivot(index="label", columns="task", values=name).loc[order] for name in ("share", "bad", "note")
+    )
+    with sns.axes_style("white"), mpl.rc_context(_STYLE):
+        width = 2.2 + 0.07 * max(map(len, order)) + 0.62 * len(share.columns)
+        figure = Figure(figsize=(max(5.0, width), 1.6 + 0.27 * len(order)), layout="constrained")
+        axes = figure.subplots()
+        colours = sns.color_palette("crest", as_cmap=True)
+        sns.heatmap(share.astype(float), ax=axes, cmap=colours, vmin=0, vmax=1, annot=notes.fillna(""), fmt="",
+                    mask=share.isna() | failed.fillna(False).astype(bool), linewidths=0.8, annot_kws={"size": 8},
+                    cbar_kws={"ticks": [0, 1], "shrink": 0.6, "aspect": 12})  # fmt: skip
+        _mark_failures(axes, failed, notes)
+        bar: Any = axes.collections[0].colorbar
+        bar.set_ticklabels(["best", "worst"])
+        bar.ax.invert_yaxis()
+        failures = "\n(number of failed runs; × where the median run failed)" if cells["failures"].any() else ""
+        axes.set(xlabel="", ylabel="", title=f"Rank within each task, by median test score{failures}")
+        axes.tick_params(axis="x", rotation=40)
+        for tick in axes.get_xticklabels():
+            tick.set_horizontalalignment("right")
+    return figure
+
+
+def learning_curves(cells: pd.DataFrame, frames: dict[str, pd.DataFrame], colours: dict[str, tuple]) -> Figure:
+    """Return one panel a task: the validation metric against gradient equivalents.
+
+    Args:
+        cells: rows of `leaderboard.cells` with a `label`.
+        frames: by task: method, seed, failed, step, gradients, value.
+        colours: of the highlighted labels; the others are grey.
+    """
+    columns = min(3, len(frames))
+    rows = math.ceil(len(frames) / columns)
+    with sns.axes_style("whitegrid"), mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(4.1 * columns + 0.3, 2.9 * rows + 0.9), layout="constrained")
+        panels = figure.subplots(rows, columns, squeeze=False).flat
+        # frames first: zip takes from its first argument before it finds the second one empty
+        for (task, frame), axes in zip(frames.items(), panels, strict=False):
+            here = cells[cells["task"] == task]
+            _panel(axes, here, _bands(frame, here), colours)
+        for axes in list(panels):  # the iterator stands after the last task
+            axes.set_visible(False)
+        _shared_legend(figure, cells[cells["task"].isin(list(frames))], colours)
+    return figure
+
+
+def palette(cells: pd.DataFrame) -> dict[str, tuple]:
+    """Return a colour for each highlighted label: the best over tasks, and the best of every family."""
+    placed = _placed(cells)
+    if len(placed) <= HIGHLIGHTED:
+        chosen = list(placed.index)
+    else:
+        leaders = list(placed.drop_duplicates("family").index)[:HIGHLIGHTED]
+        others = [label for label in placed.index if label not in leaders]
+        wanted = {*leaders, *others[: HIGHLIGHTED - len(leaders)]}
+        chosen = [label for label in placed.index if label in wanted]
+    colours = sns.color_palette("colorblind")
+    distinct = [colours[i] for i in (0, 1, 2, 3, 4, 5, 9, 6)]  # without its grey and its yellow
+    return dict(zip(chosen, distinct, strict=False))
+
+
+def _placed(cells: pd.DataFrame) -> pd.DataFrame:
+    """Labels with their family, best first by mean relative rank; a task without rows counts as the worst."""
+    tasks = cells["task"].nunique()
+    grouped = cells.assign(share=_share(cells)).groupby("label")
+    place = (grouped["share"].sum() + tasks - grouped["task"].nunique()) / tasks
+    return pd.DataFrame({"place": place, "family": grouped["family"].first()}).sort_values(["place", "label"])
+
+
+def _share(cells: pd.DataFrame) -> pd.Series:
+    """Rank mapped to 0 (best) … 1 (worst) within its task."""
+    return (cells["rank"] - 1) / (cells.groupby("task")["rank"].transform("size") - 1).clip(lower=1)
+
+
+def _labels(cells: pd.DataFrame) -> pd.Series:
+    """Name methods by what varies: the optimizer alone on a task's main network, the network under one optimizer."""
+    if cells["optimizer"].nunique() == 1 and cells["network"].nunique() > 1:
+        return cells["network"] + cells["setting"]
+    alias = np.where(cells["setting"] != "", cells["setting"], "")
+    return (cells["optimizer"] + alias).where(cells["is_main"], cells["method"])
+
+
+def _note(row: pd.Series) -> str:
+    rank = "×" if np.isinf(row["median"]) else f"{row['rank']:g}"
+    return rank + (f" ({row['failures']})" if row["failures"] else "")
+
+
+def _mark_failures(axes: Axes, failed: pd.DataFrame, notes: pd.DataFrame) -> None:
+    for i, j in np.argwhere(failed.fillna(False).to_numpy(bool)):
+        axes.add_patch(Rectangle((j, i), 1, 1, facecolor="0.85", edgecolor="white", linewidth=0.8))
+        axes.text(j + 0.5, i + 0.5, notes.iloc[i, j], ha="center", va="center", color="0.25", size=8)
+
+
+def _bands(frame: pd.DataFrame, cells: pd.DataFrame) -> dict[str, Array]:
+    """Return by label an array of columns gradients, median, low, high over seeds.
+
+    A failed run counts as infinitely bad after its end, so that the survivors do not make the median look better.
+    """
+    names = dict(zip(cells["method"], cells["label"], strict=True))
+    worst = -np.inf if bool(cells["higher_is_better"].iloc[0]) else np.inf
+    bands: dict[str, Array] = {}
+    for method, rows in frame.groupby("method"):
+        values = rows.pivot_table(index="step", columns="seed", values="value", dropna=False).sort_index()
+        failed = rows.groupby("seed")["failed"].first()
+        values = values.ffill().where(~(values.isna() & values.bfill().isna() & failed[values.columns].to_numpy()), worst)
+        gradients = rows.groupby("step")["gradients"].median().loc[values.index]
+        keep = np.unique(np.linspace(0, len(values) - 1, min(len(values), 200)).astype(int))
+        rows_kept = values.to_numpy(float)[keep]
+        bands[names[str(method)]] = np.column_stack([gradients.to_numpy(float)[keep], [_interval(row) for row in rows_kept]])
+    return bands
+
+
+def _interval(values: Array) -> tuple[float, float, float]:
+    """Median with its 95 % interval, or with the range where there are too few seeds for one."""
+    values = values[~np.isnan(values)]
+    if not len(values):
+        return np.nan, np.nan, np.nan
+    found = median_interval(values)
+    low, high = (values.min(), values.max()) if found.low is None else (found.low, found.high)
+    return found.median, float(low), float(high)  # type: ignore[arg-type]
+
+
+def _panel(axes: Axes, cells: pd.DataFrame, bands: dict[str, Array], colours: dict[str, tuple]) -> None:
+    values = np.concatenate([band[:, 1:].ravel() for band in bands.values()] or [np.empty(0)])
+    finite = values[np.isfinite(values)]
+    for label in sorted(bands, key=lambda name: name in colours):  # highlighted ones on top
+        x, median, low, high = bands[label].T
+        colour, is_high = colours.get(label, GREY), label in colours
+        axes.plot(x, np.where(np.isfinite(median), median, np.nan), color=colour, linewidth=1.6 if is_high else 0.8,
+                  zorder=3 if is_high else 2)  # fmt: skip
+        if is_high and len(finite):  # an infinite end of an interval is drawn up to what the panel shows
+            known = np.isfinite(median)
+            axes.fill_between(x, np.maximum(low, finite.min()), np.minimum(high, finite.max()), where=known, color=colour,
+                              alpha=0.15, linewidth=0)  # fmt: skip
+    first = cells.iloc[0]
+    if len(finite) and finite.min() > 0 and finite.max() / finite.min() > _DECADE and not first["higher_is_better"]:
+        axes.set_yscale("log")
+    elif len(finite):
+        _clip(axes, finite)
+    _scale_x(axes, bands)
+    axes.set(title=_title(cells), xlabel="gradient equivalents", ylabel=f"validation {first['primary']}")
+    if pd.notna(first["target"]):
+        axes.axhline(first["target"], color="0.35", linewidth=0.8, linestyle=_DASHED, zorder=1)
+
+
+def _scale_x(axes: Axes, bands: dict[str, Array]) -> None:
+    x = np.concatenate([band[:, 0] for band in bands.values()] or [np.empty(0)])
+    positive = x[x > 0]
+    if len(positive) and positive.max() / positive.min() > _DECADE**3:
+        axes.set_xscale("symlog", linthresh=float(positive.min()))
+        axes.set_xlim(0, float(positive.max()))
+
+
+def _clip(axes: Axes, finite: Array) -> None:
+    """Do not let one diverging method flatten all others."""
+    low, high = np.quantile(finite, [0.01, 0.97])
+    margin = 0.08 * (high - low) or 1.0
+    axes.set_ylim(max(finite.min(), low - (high - low)) - margin, min(finite.max(), high + (high - low)) + margin)
+
+
+def _title(cells: pd.DataFrame) -> str:
+    """The task, with its network where it has only one."""
+    networks = cells["network"].unique()
+    return f"{cells['task'].iloc[0]}, {networks[0]}" if len(networks) == 1 else str(cells["task"].iloc[0])
+
+
+def _shared_legend(figure: Figure, cells: pd.DataFrame, colours: dict[str, tuple]) -> None:
+    here = set(cells["label"])
+    lines = [Line2D([], [], color=colour, linewidth=1.8, label=label) for label, colour in colours.items() if label in here]
+    others = len(here - colours.keys())
+    if others:
+        lines.append(Line2D([], [], color=GREY, linewidth=1, label=f"{others} others"))
+    if cells["target"].notna().any():
+        lines.append(Line2D([], [], color="0.35", linewidth=0.8, linestyle=_DASHED, label="target"))
+    seeds = int(cells["n"].min())
+    band = "95 % interval of the median" if seeds >= MIN_SEEDS else "range"
+    figure.legend(handles=lines, loc="outside lower center", ncols=min(4, len(lines)), frameon=False,
+                  title=f"median and {band} over {seeds} seeds or more", title_fontsize=8)  # fmt: skip

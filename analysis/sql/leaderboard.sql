@@ -1,0 +1,38 @@
+-- One row per task and method, over seeds. Costs are medians of completed runs; a retiming pass, where there is one,
+-- replaces the seconds. `is_main` marks the network of a task on which strictly the most optimizers ran.
+WITH networks AS (
+    SELECT task, network, count(DISTINCT optimizer) AS optimizers FROM final GROUP BY ALL
+), main AS (
+    SELECT task, network FROM networks
+    QUALIFY rank() OVER (PARTITION BY task ORDER BY optimizers DESC) = 1
+        AND count(*) OVER (PARTITION BY task, optimizers) = 1
+), retimed AS (
+    SELECT task, network, optimizer, coalesce(alias, '') AS alias, median(seconds) AS seconds
+    FROM trials WHERE stage = 'retime' AND status = 'completed' AND timing = 'exclusive'
+    GROUP BY ALL
+), reached AS (
+    SELECT task, method, count_if(reached)::INTEGER AS reached, list(gradients ORDER BY seed) AS to_target
+    FROM time_to_target GROUP BY ALL
+), cells AS (
+    SELECT
+        task, method, optimizer, network, alias, setting, any_value(family) AS family,
+        any_value(optimizer_name) AS optimizer_name, any_value(network_family) AS network_family,
+        any_value("primary") AS "primary", any_value(higher_is_better) AS higher_is_better,
+        count(*)::INTEGER AS n, count_if(failed)::INTEGER AS failures, list(if(failed, 'nan'::DOUBLE, test_at_best) ORDER BY seed) AS scores,
+        max(target) AS target, max(budget) AS budget,
+        median(seconds) FILTER (status = 'completed') AS seconds,
+        coalesce(bool_or(timing = 'packed'), false) AS packed,
+        coalesce(median(peak_mb) FILTER (status = 'completed'), median(peak_mb)) AS peak_mb
+    FROM final GROUP BY ALL
+)
+SELECT
+    cells.* REPLACE (
+        coalesce(retimed.seconds, cells.seconds) AS seconds,
+        cells.packed AND retimed.seconds IS NULL AS packed
+    ),
+    main.network IS NOT NULL AS is_main, reached.reached, reached.to_target
+FROM cells
+LEFT JOIN main USING (task, network)
+LEFT JOIN retimed USING (task, network, optimizer, alias)
+LEFT JOIN reached USING (task, method)
+ORDER BY task, method;

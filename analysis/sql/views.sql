@@ -1,0 +1,86 @@
+-- The four tables as committed, then what is asked of them most. results/README.md explains every column.
+CREATE OR REPLACE VIEW trials AS
+{trials};
+
+CREATE OR REPLACE VIEW metrics AS
+{metrics};
+
+CREATE OR REPLACE VIEW checks AS
+{checks};
+
+CREATE OR REPLACE VIEW flight AS
+{flight};
+
+-- One row per evaluated trial that ran. Infrastructure losses and pairs that cannot work say nothing about a method.
+-- A cell that was tuned again has two sets of rows under one name: the later one counts.
+-- Settings enter the name of a method only where they would otherwise mix two methods.
+-- A trial whose worker died knows nothing of its task: metric, direction and target are taken from the others.
+CREATE OR REPLACE VIEW final AS
+WITH evaluated AS (
+    SELECT * FROM trials
+    WHERE stage = 'eval' AND status NOT IN ('lost', 'skipped')
+    QUALIFY row_number() OVER (
+        PARTITION BY task, network, optimizer, alias, tune, budget, precision, schedule, seed,
+            if(tune > 0, NULL, weight_decay), if(tune > 0, NULL, clip)
+        ORDER BY started DESC NULLS LAST, key
+    ) = 1
+), named AS (
+    SELECT *, concat(
+        if(coalesce(alias, '') = '', '', ' [' || alias || ']'),
+        if(min(tune) OVER same < max(tune) OVER same, ', tune=' || tune, ''),
+        if(min(budget) OVER same < max(budget) OVER same, ', budget=' || printf('%g', budget), ''),
+        if(min(precision) OVER same < max(precision) OVER same, ', ' || precision, ''),
+        if(min(schedule) OVER same < max(schedule) OVER same, ', ' || schedule, ''),
+        if(min(if(tune > 0, NULL, weight_decay)) OVER same < max(if(tune > 0, NULL, weight_decay)) OVER same,
+            ', weight_decay=' || printf('%g', weight_decay), ''),
+        if(min(if(tune > 0, NULL, coalesce(clip, 'inf'))) OVER same < max(if(tune > 0, NULL, coalesce(clip, 'inf'))) OVER same,
+            ', clip=' || printf('%g', coalesce(clip, 'inf')), '')
+    ) AS setting
+    FROM evaluated
+    WINDOW same AS (PARTITION BY task, network, optimizer, alias)
+)
+SELECT
+    task, optimizer || ' on ' || network || setting AS method, optimizer, network, coalesce(alias, '') AS alias, setting,
+    family, optimizer_name, network_name, network_family, seed, status,
+    status <> 'completed' OR test_at_best IS NULL OR isnan(test_at_best) AS failed,
+    max("primary") OVER task AS "primary", bool_or(higher_is_better) OVER task AS higher_is_better, test_at_best, best_validation, final_test, final_validation,
+    budget, steps, epochs, gradients, seconds, timing, peak_bytes / 1e6 AS peak_mb, parameters,
+    max(target) OVER task AS target, target_gradients, message, key
+FROM named
+WINDOW task AS (PARTITION BY task);
+
+-- Cost until the validation metric first met the target, infinite where it never did within the budget.
+CREATE OR REPLACE VIEW time_to_target AS
+SELECT
+    f.task, f.method, f.seed, f.target, t.target_step IS NOT NULL AS reached,
+    coalesce(t.target_step, 'inf'::DOUBLE) AS steps, coalesce(t.target_epochs, 'inf') AS epochs,
+    coalesce(t.target_gradients, 'inf') AS gradients, coalesce(t.target_seconds, 'inf') AS seconds, t.timing, f.budget, f.key
+FROM final AS f JOIN trials AS t USING (key)
+WHERE f.target IS NOT NULL;
+
+-- Every measured value beside the identity of its trial.
+CREATE OR REPLACE VIEW curves AS
+SELECT
+    t.task, t.network, t.optimizer, t.alias, t.stage, t.seed, m.split, m.name, m.name = t."primary" AS is_primary,
+    m.step, m.epochs, m.gradients, m.seconds, m.value, t.family, t.status, t.key
+FROM metrics AS m JOIN trials AS t USING (key);
+
+-- Tuning runs, best first within a cell; they choose, they never enter a ranking.
+CREATE OR REPLACE VIEW tuning AS
+SELECT
+    task, network, optimizer, lr, weight_decay, clip, network_fields, optimizer_fields, seed, status, best_validation,
+    row_number() OVER (
+        PARTITION BY task, network, optimizer, alias
+        ORDER BY status = 'completed' DESC, if(higher_is_better, -best_validation, best_validation) NULLS LAST
+    ) AS place, key
+FROM trials WHERE stage = 'tune';
+
+-- Trials that did not run to their budget, and why.
+CREATE OR REPLACE VIEW failures AS
+SELECT task, network, optimizer, stage, seed, status, message, steps, gradients, host, device, attempt, key
+FROM trials WHERE status <> 'completed';
+
+-- The newest result of every limit certificate.
+CREATE OR REPLACE VIEW certificates AS
+SELECT * FROM checks
+QUALIFY row_number() OVER (PARTITION BY family, "check", quantity, seed ORDER BY started DESC NULLS LAST) = 1;

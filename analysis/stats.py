@@ -1,0 +1,229 @@
+"""Statistics of a comparison: pure functions on arrays.
+
+The unit of replication for "better over tasks" is the task; seeds only measure the noise within one. Scores may be
+infinite: a failed run counts as the worst possible one.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+Array = NDArray[np.float64]
+MIN_SEEDS = 6  # below, order statistics give no 95 % interval of a median
+EXACT_TASKS = 16  # up to here all 2^(N-1) sign flips are enumerated
+_CHUNK = 2048  # sign flips evaluated at once
+
+
+class MedianInterval(NamedTuple):
+    """A median with a distribution-free confidence interval, or none for too few values."""
+
+    median: float
+    low: float | None
+    high: float | None
+    coverage: float | None
+
+
+class Omnibus(NamedTuple):
+    """Whether any method differs from any other."""
+
+    chi_square: float
+    f: float
+    p: float
+
+
+class Ratio(NamedTuple):
+    """A geometric mean ratio with its interval; without one for a single task."""
+
+    ratio: float
+    low: float | None
+    high: float | None
+    tasks: int
+
+
+def median_interval(values: Array, level: float = 0.95) -> MedianInterval:
+    """Return the median and the smallest symmetric order-statistic interval that covers it at least at `level`.
+
+    The interval is [x_(j), x_(S+1-j)], with coverage 1 - 2 P(B <= j - 1) for B ~ Binomial(S, 1/2), exact for every
+    continuous distribution. The widest one, [min, max], covers 1 - 2^(1-S): at 95 % there is none for S < 6.
+
+    Args:
+        values: (seeds,) scores, infinite where a run failed.
+        level: the coverage asked for.
+
+    Returns:
+        the interval with the coverage it really has.
+
+    >>> median_interval(np.array([3.0, 1.0, 2.0, 6.0, 5.0, 4.0]))
+    MedianInterval(median=3.5, low=1.0, high=6.0, coverage=0.96875)
+    """
+    ordered = np.sort(np.asarray(values, float))
+    size = len(ordered)
+    if not size:
+        return MedianInterval(np.nan, None, None, None)
+    median = float(np.median(ordered))
+    ranks = np.arange(1, size // 2 + 1)
+    coverage = 1 - 2 * stats.binom.cdf(ranks - 1, size, 0.5)
+    enough = ranks[coverage >= level]
+    if not len(enough):
+        return MedianInterval(median, None, None, None)
+    j = int(enough[-1])
+    return MedianInterval(median, float(ordered[j - 1]), float(ordered[size - j]), float(coverage[j - 1]))
+
+
+def task_ranks(scores: Array, higher_is_better: NDArray[np.bool_] | bool) -> Array:
+    """Return ranks within each task, 1 the best, ties averaged.
+
+    Args:
+        scores: (tasks, methods); NaN is a failure, worse than everything and tied with other failures.
+        higher_is_better: (tasks,) or one for all.
+
+    Returns:
+        (tasks, methods).
+
+    >>> task_ranks(np.array([[0.9, 0.7, 0.9, np.nan]]), True)
+    array([[1.5, 3. , 1.5, 4. ]])
+    """
+    sign = np.where(np.broadcast_to(higher_is_better, len(scores)), -1.0, 1.0)
+    cost = np.asarray(scores, float) * sign[:, None]
+    return stats.rankdata(np.where(np.isnan(cost), np.inf, cost), axis=1)
+
+
+def friedman_f(mean_ranks: Array, tasks: int, correction: float = 1.0) -> Omnibus:
+    """Return Friedman's chi-square and the F statistic of Iman and Davenport (1980) from mean ranks.
+
+    chi2 = 12 N / (k (k+1)) [sum_a R_a^2 - k (k+1)^2 / 4] / correction,
+    F = (N-1) chi2 / (N (k-1) - chi2), distributed as F(k-1, (k-1)(N-1)).
+
+    Args:
+        mean_ranks: (methods,).
+        tasks: N.
+        correction: 1 - sum(c^3 - c) / (N k (k^2 - 1)) over the sizes c of ties; 1 without ties.
+    """
+    k = len(mean_ranks)
+    chi = 12 * tasks / (k * (k + 1)) * (np.sum(np.square(mean_ranks)) - k * (k + 1) ** 2 / 4) / correction
+    rest = tasks * (k - 1) - chi
+    if rest <= 1e-9 * tasks * (k - 1):  # all tasks rank the methods alike
+        return Omnibus(float(chi), np.inf, 0.0)
+    f = (tasks - 1) * chi / rest
+    return Omnibus(float(chi), float(f), float(stats.f.sf(f, k - 1, (k - 1) * (tasks - 1))))
+
+
+def iman_davenport(ranks: Array) -> Omnibus:
+    """Test whether all methods rank alike over tasks, with the correction for ties.
+
+    Args:
+        ranks: (tasks, methods) ranks within each task.
+
+    Returns:
+        statistics and p; p is 1 where every task ties all methods.
+    """
+    tasks, k = ranks.shape
+    sizes = [np.unique(row, return_counts=True)[1] for row in ranks]
+    ties = sum(float(np.sum(size.astype(float) ** 3 - size)) for size in sizes)
+    correction = 1 - ties / (tasks * k * (k**2 - 1))
+    if correction < 1e-12:
+        return Omnibus(0.0, 0.0, 1.0)
+    return friedman_f(ranks.mean(axis=0), tasks, correction)
+
+
+def holm(p: Array) -> Array:
+    """Return p values adjusted by Holm (1979): max over j <= i of min(1, (m + 1 - j) p_(j)), in the given order.
+
+    >>> holm(np.array([0.01, 0.04, 0.03]))
+    array([0.03, 0.06, 0.06])
+    """
+    p = np.asarray(p, float)
+    order = np.argsort(p, kind="stable")
+    steps = np.minimum(1.0, (len(p) - np.arange(len(p))) * p[order])
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.maximum.accumulate(steps)
+    return adjusted
+
+
+def sign_flip_max_t(differences: Array, flips: int = 10_000, seed: int = 0) -> Array:
+    """Return single-step max-T adjusted p values of paired differences (Westfall and Young 1993).
+
+    T = |mean d| sqrt(N) / sd(d) for every pair; under the null the sign of all differences of one task may flip. With
+    M(e) the largest T over pairs after the flips e in {-1, 1}^N, p = #{e : M(e) >= T} / 2^N. All 2^N are enumerated up
+    to N = 16 (half of them, by symmetry); above, p = (1 + #) / (flips + 1) over random ones.
+
+    Args:
+        differences: (tasks, pairs).
+        flips: random flips above 16 tasks.
+        seed: of their generator.
+
+    Returns:
+        (pairs,). The least possible is 2 / 2^N; a pair without any difference has 1.
+    """
+    d = np.asarray(differences, float)
+    tasks = len(d)
+    mean_square = np.mean(d**2, axis=0)
+    observed = _t(np.ones((1, tasks)), d, mean_square)[0] * (1 - 1e-9)  # rounding must not break ties with itself
+    count = np.zeros(d.shape[1])
+    total = 2 ** (tasks - 1) if tasks <= EXACT_TASKS else flips
+    generator = np.random.default_rng(seed)
+    for start in range(0, total, _CHUNK):
+        rows = np.arange(start, min(start + _CHUNK, total))
+        if tasks <= EXACT_TASKS:  # the sign of the first task stays: flipping all changes no T
+            signs: Array = np.where((rows[:, None] << 1) >> np.arange(tasks) & 1, -1.0, 1.0)
+        else:
+            signs = generator.choice([-1.0, 1.0], size=(len(rows), tasks))
+        count += np.sum(_t(signs, d, mean_square).max(axis=1)[:, None] >= observed, axis=0)
+    return count / total if tasks <= EXACT_TASKS else (1 + count) / (total + 1)
+
+
+def _t(signs: Array, d: Array, mean_square: Array) -> Array:
+    """Return (flips, pairs) statistics; constant differences give infinity, no difference gives zero."""
+    tasks = len(d)
+    mean = signs @ d / tasks
+    variance = (mean_square - mean**2) * tasks / max(tasks - 1, 1)
+    flat = variance <= 1e-12 * mean_square
+    t = np.abs(mean) / np.sqrt(np.where(flat, 1.0, variance) / tasks)
+    return np.where(flat, np.where(mean_square > 0, np.inf, 0.0), t)
+
+
+def geometric_ratio(values: Array, reference: Array, level: float = 0.95) -> Ratio:
+    """Return the geometric mean over tasks of value / reference, with a t interval.
+
+    With d_t = log value_t - log reference_t: exp(mean d), exp(mean d +- t_{(1+level)/2, N-1} sd(d) / sqrt(N)).
+
+    Args:
+        values: (tasks,) positive.
+        reference: (tasks,) positive, of the same tasks.
+        level: of the interval.
+
+    >>> geometric_ratio(np.array([2.0, 8.0]), np.array([1.0, 1.0])).ratio
+    4.0
+    """
+    d = np.log(np.asarray(values, float)) - np.log(np.asarray(reference, float))
+    tasks = len(d)
+    if not tasks:
+        return Ratio(np.nan, None, None, 0)
+    ratio = float(np.exp(d.mean()))
+    if tasks == 1:
+        return Ratio(ratio, None, None, 1)
+    half = stats.t.ppf((1 + level) / 2, tasks - 1) * d.std(ddof=1) / np.sqrt(tasks)
+    return Ratio(ratio, float(np.exp(d.mean() - half)), float(np.exp(d.mean() + half)), tasks)
+
+
+def chance_better(first: Array, second: Array, higher_is_better: bool) -> float:
+    """Return P(X better than Y) + P(X equals Y) / 2 over all pairs of seeds.
+
+    Free of units, invariant to every monotone transform of the metric, and defined for failures (infinitely bad), so
+    that accuracies and losses of different tasks can be averaged.
+
+    Args:
+        first: (seeds,) scores of one method on a task.
+        second: (seeds,) scores of the other.
+        higher_is_better: direction of the metric.
+
+    >>> chance_better(np.array([1.0, 3.0]), np.array([2.0, 3.0]), True)
+    0.375
+    """
+    a, b = np.asarray(first, float)[:, None], np.asarray(second, float)[None, :]
+    better = a > b if higher_is_better else a < b
+    return float(np.mean(better + 0.5 * (a == b)))

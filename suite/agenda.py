@@ -1,0 +1,192 @@
+"""What is to run now: the cells of a grid minus what is stored, and evaluations that wait for their tuning."""
+
+from __future__ import annotations
+
+import heapq
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+from suite.cell import Cell
+from suite.pace import Pace
+from suite.trial import Status, Trial, label_of
+from suite.tuning import choose
+
+Row = Mapping[str, Any]  # of the table `trials`
+IDENTITY = (
+    "stage", "task", "network", "optimizer", "seed", "budget", "precision", "schedule", "weight_decay", "clip", "alias",
+    "tune",
+)  # fmt: skip
+
+
+class Stored(NamedTuple):
+    """A trial that a store holds."""
+
+    uid: str  # of its commit record
+    fingerprint: str
+    row: Row
+
+
+@dataclass(order=True)
+class Job:
+    """A trial to run or to skip, and what its rows replace; ordered longest first, then as the grid has them."""
+
+    priority: tuple[float, int, int]
+    trial: Trial = field(compare=False)
+    supersedes: tuple[tuple[str, str], ...] = field(default=(), compare=False)  # (record, key) of older rows
+    attempt: int = field(default=1, compare=False)
+    reason: str = field(default="", compare=False)  # why it is skipped; empty: it runs
+
+
+@dataclass
+class _Study:
+    """A cell that waits for the points of its tuning."""
+
+    cell: Cell
+    index: int
+    points: list[Trial]
+    waiting: set[str]
+
+
+class Agenda:
+    """The trials of a run. It knows neither workers nor files: `pop` hands out, `settle` takes the result."""
+
+    def __init__(
+        self, items: Iterable[Cell | Trial], stored: Mapping[str, Stored], fingerprint: Callable[[Trial], str], *,
+        keep_stale: bool = False, retry: Iterable[str] = (),
+    ) -> None:
+        """Plan the items of a grid.
+
+        Args:
+            items: cells and trials.
+            stored: what is there already, by key.
+            fingerprint: of the code that a trial would run now; another one in the store makes it stale.
+            keep_stale: take stale results as they are.
+            retry: ends that are repeated; `lost` always is.
+        """
+        self.there = 0  # trials that need not run
+        self.stale = 0  # trials that run again because the code changed
+        self.left = 0  # trials that are neither settled nor there, waiting evaluations included
+        self.skips: list[Job] = []  # trials that cannot work
+        self.outcomes: dict[str, Row] = {}  # by key, of this run and of the store
+        self._stored, self._fingerprint, self._keep_stale = stored, fingerprint, keep_stale
+        self._retry = {str(Status.LOST), *retry}
+        self._heap: list[Job] = []
+        self._planned: set[str] = set()
+        self._studies: dict[str, list[_Study]] = {}  # by the keys they wait for
+        self._load: defaultdict[str, float] = defaultdict(float)  # budget that is left, by task
+        self._pace = Pace()
+        self._twins: dict[tuple, list[str]] = {}
+        for key, entry in stored.items():
+            self._pace.measure(entry.row)
+            self._twins.setdefault(tuple(entry.row.get(column) for column in IDENTITY), []).append(key)
+        for index, item in enumerate(items):
+            self._plan(item, index)
+
+    @property
+    def ready(self) -> list[Job]:
+        """Trials that could be handed out now, in order."""
+        return sorted(self._heap)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing could be handed out now."""
+        return not self._heap
+
+    def pop(self) -> Job | None:
+        """Return the next trial to hand out."""
+        return heapq.heappop(self._heap) if self._heap else None
+
+    def requeue(self, job: Job) -> None:
+        """Put a trial back whose worker died."""
+        heapq.heappush(self._heap, replace(job, attempt=job.attempt + 1))
+
+    def settle(self, trial: Trial, row: Row) -> None:
+        """Take the row of a finished trial; an evaluation that waited only for it becomes ready."""
+        self.outcomes[trial.key] = row
+        self._pace.measure(row)
+        self._expect(trial, -1)
+        for study in self._studies.pop(trial.key, []):
+            study.waiting.discard(trial.key)
+            if not study.waiting:
+                self._expect(study.points[0], -study.cell.seeds)
+                self._evaluate(study)
+
+    def seconds_left(self) -> float | None:
+        """Return the expected seconds of work for one worker; None before anything was measured."""
+        expected = [self._pace.seconds(task, budget) for task, budget in self._load.items() if budget > 0]
+        return None if None in expected else sum(seconds for seconds in expected if seconds is not None)
+
+    def _plan(self, item: Cell | Trial, index: int) -> None:
+        if isinstance(item, Trial):
+            self._schedule(item, index, 0)
+        elif reason := item.refusal():
+            for trial in item.trials():
+                self._schedule(trial, index, 0, reason)
+        elif not item.tune:
+            for position, trial in enumerate(item.trials()):
+                self._schedule(trial, index, position)
+        else:
+            self._tune(item, index)
+
+    def _tune(self, cell: Cell, index: int) -> None:
+        """Schedule the points of a study, and its evaluation at once if all of them are there."""
+        study = _Study(cell, index, list(cell.tuning_trials()), set())
+        for position, trial in enumerate(study.points):
+            self._schedule(trial, index, position)
+            if trial.key not in self.outcomes:
+                study.waiting.add(trial.key)
+                self._studies.setdefault(trial.key, []).append(study)
+        if study.waiting:
+            self._expect(study.points[0], cell.seeds)
+        else:
+            self._evaluate(study)
+
+    def _evaluate(self, study: _Study) -> None:
+        rows = [self.outcomes[point.key] for point in study.points]
+        best = study.points[choose(rows, study.cell.task.higher_is_better)]
+        for position, trial in enumerate(study.cell.evaluation_trials(best)):
+            self._schedule(trial, study.index, position)
+
+    def _schedule(self, trial: Trial, index: int, position: int, reason: str = "") -> None:
+        """Take one trial up: it is there, or it joins those to run, or those to skip."""
+        key = trial.key
+        if key in self._planned:
+            return
+        self._planned.add(key)
+        if self._is_there(key, trial):
+            self.there += 1
+            self.outcomes[key] = self._stored[key].row
+            return
+        older = [key] if key in self._stored else []
+        older += [twin for twin in self._older_choices(trial) if twin != key]
+        seconds = self._pace.seconds(label_of(trial.task), trial.budget)
+        job = Job((-(trial.budget if seconds is None else seconds), index, position), trial)
+        job.supersedes, job.reason = tuple((self._stored[old].uid, old) for old in older), reason
+        if reason:
+            self.skips.append(job)
+        else:
+            heapq.heappush(self._heap, job)
+            self._expect(trial, 1)
+
+    def _is_there(self, key: str, trial: Trial) -> bool:
+        entry = self._stored.get(key)
+        if entry is None or entry.row["status"] in self._retry:
+            return False
+        is_stale = not self._keep_stale and entry.fingerprint != self._fingerprint(trial)
+        self.stale += is_stale
+        return not is_stale
+
+    def _older_choices(self, trial: Trial) -> list[str]:
+        """Return stored evaluations of the same tuned cell and seed, whose hyperparameters an older study chose."""
+        if not trial.tune or trial.stage == "tune":
+            return []
+        columns = {
+            "task": label_of(trial.task), "network": trial.network_label, "optimizer": trial.optimizer_label,
+        }  # fmt: skip
+        return self._twins.get(tuple(columns.get(name, getattr(trial, name)) for name in IDENTITY), [])
+
+    def _expect(self, trial: Trial, count: int) -> None:
+        self.left += count
+        self._load[label_of(trial.task)] += count * trial.budget

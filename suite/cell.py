@@ -1,0 +1,96 @@
+"""A cell of a grid: one task, network and optimizer, how it is tuned, and over how many seeds it is evaluated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from suite.trial import Trial, label_of
+from suite.tuning import points
+
+if TYPE_CHECKING:
+    from baselines.contract import Network, Optimizer, Probe
+    from tasks.contract import Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """What a grid yields.
+
+    With `tune=N` the cell spends N trials on one tuning seed, chooses a point on validation, and evaluates that point
+    on fresh seeds; with `tune=0` it evaluates the competitors as they are.
+    """
+
+    task: Task
+    network: Network
+    optimizer: Optimizer
+    seeds: int = 10  # of the evaluation
+    budget: float | None = None  # gradient equivalents of one trial; None: the task's own
+    tune: int = 0  # trials that may be spent to choose hyperparameters
+    tune_network: bool = False  # whether the fields of the network are tuned as well
+    precision: str = "float32"
+    schedule: str = "constant"
+    weight_decay: float = 0.0
+    clip: float | None = None
+    alias: str = ""
+    probes: tuple[Probe, ...] = ()
+
+    @property
+    def labels(self) -> tuple[str, str]:
+        """Network and optimizer as the grid names them, before tuning."""
+        return label_of(self.network), label_of(self.optimizer)
+
+    def trials(self) -> Iterator[Trial]:
+        """Yield the evaluation of the cell as it is given."""
+        return self.evaluation_trials(self._trial(0, "eval"))
+
+    def tuning_trials(self) -> Iterator[Trial]:
+        """Yield the points of the study, the competitors as given first; all share the streams of tuning seed 0."""
+        first = self._trial(0, "tune")
+        if not self.tune_network:
+            yield from (replace(first, optimizer=optimizer) for optimizer in points(self.optimizer, self.tune))
+            return
+        for pair in points(_Pair(self.network, self.optimizer), self.tune):
+            yield replace(first, network=pair.network, optimizer=pair.optimizer)
+
+    def evaluation_trials(self, best: Trial) -> Iterator[Trial]:
+        """Yield one trial per evaluation seed with the hyperparameters of `best`, under the labels of the cell."""
+        first = replace(self._trial(0, "eval"), network=best.network, optimizer=best.optimizer)
+        return (replace(first, seed=seed) for seed in range(self.seeds))
+
+    def refusal(self) -> str:
+        """Return why the pair cannot work on this task, in one sentence; empty if nothing speaks against it."""
+        return self._trial(0, "eval").conflict or _misfit(self.network, tuple(self.task.in_shape), self.task.out_features)
+
+    def _trial(self, seed: int, stage: str) -> Trial:
+        return Trial(
+            task=self.task, network=self.network, optimizer=self.optimizer, seed=seed,
+            budget=self.task.budget if self.budget is None else self.budget, stage=stage, precision=self.precision,
+            schedule=self.schedule, weight_decay=self.weight_decay, clip=self.clip, alias=self.alias, tune=self.tune,
+            labels=self.labels if self.tune else ("", ""), probes=self.probes,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """Network and optimizer as one thing with hyperparameters."""
+
+    network: Network
+    optimizer: Optimizer
+
+
+@lru_cache(maxsize=4096)
+def _misfit(network: Network, in_shape: tuple[int, ...], out_features: int) -> str:
+    """Build the network without memory and return what it objects to, if anything."""
+    import torch
+
+    try:
+        with torch.device("meta"):
+            network.build(in_shape, out_features)
+    except ValueError as error:
+        return str(error)
+    except Exception:  # it may need real numbers to initialise; the worker will say so if it is more than that
+        return ""
+    return ""

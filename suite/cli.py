@@ -1,0 +1,215 @@
+"""The command line: one function a verb. Whatever is heavy is imported inside the verb that needs it."""
+
+from __future__ import annotations
+
+import sys
+import sysconfig
+import traceback
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from suite import options as o
+
+if TYPE_CHECKING:
+    from suite.run import RunOptions
+
+PROGRAM = "python -m suite"
+UsageError: Any = typer.BadParameter.__mro__[1]  # of the click that typer uses: its own copy in newer versions
+
+app = typer.Typer(
+    help="Fractional-order, second-order and stable networks, benchmarked.",
+    epilog=f"Start with: {PROGRAM} run --grid smoke",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code: 0 done, 1 some trials failed, 2 the user's input, 130 interrupted."""
+    # torch.func itself uses what this warns of; users can do nothing about it
+    warnings.filterwarnings("ignore", r"`torch\.jit\.script", FutureWarning)
+    try:
+        return app(args, prog_name=PROGRAM, standalone_mode=False) or 0
+    except (KeyboardInterrupt, typer.Abort):
+        return 130
+    except UsageError as error:
+        return _usage(error)
+    except (ValueError, OSError) as error:
+        if not _is_mistake(error):
+            raise
+        text = f"{error.strerror}: {error.filename}" if isinstance(error, OSError) and error.filename else str(error)
+        return _refuse(text, *getattr(error, "__notes__", ()))
+
+
+@app.command(epilog=f"Example: {PROGRAM} run --grid quick --only 'optimizer=fomoh*' --seeds 3")
+def run(
+    grid: o.Grid, out: o.Out = None, only: o.Only = None, seeds: o.Seeds = None, budget: o.Budget = None,
+    tasks: o.Tasks = None, networks: o.Networks = None, optimizers: o.Optimizers = None, plugins: o.Plugins = None,
+    data: o.Data = None, download: o.Download = False, local: o.Local = False, address: o.Address = None,
+    workers: o.Workers = None, cpus_per_trial: o.Cpus = 1.0, gpus_per_trial: o.Gpus = None, timeout: o.Timeout = None,
+    keep_stale: o.KeepStale = False, retry: o.Retry = None,
+) -> None:  # fmt: skip
+    """Run a grid, or go on with it: what is stored already is not run again."""
+    options = _checked(dict(locals()))
+    from suite.run import run as run_grid
+
+    raise typer.Exit(run_grid(options))
+
+
+@app.command(epilog=f"Example: {PROGRAM} plan --grid full")
+def plan(
+    grid: o.Grid, out: o.Out = None, only: o.Only = None, seeds: o.Seeds = None, budget: o.Budget = None,
+    tasks: o.Tasks = None, networks: o.Networks = None, optimizers: o.Optimizers = None, plugins: o.Plugins = None,
+    data: o.Data = None, download: o.Download = False, local: o.Local = False, address: o.Address = None,
+    workers: o.Workers = None, cpus_per_trial: o.Cpus = 1.0, gpus_per_trial: o.Gpus = None, timeout: o.Timeout = None,
+    keep_stale: o.KeepStale = False, retry: o.Retry = None,
+) -> None:  # fmt: skip
+    """Say what `run` with the same arguments would do: what is missing, done, stale or impossible, and how long it takes."""
+    options = _checked(dict(locals()))
+    from suite.run import plan as plan_grid
+
+    print(plan_grid(options))
+
+
+@app.command("list", epilog=f"Example: {PROGRAM} list optimizers --family forward")
+def list_(
+    what: Annotated[o.Kind | None, typer.Argument(help="One kind only.", show_default="all")] = None,
+    family: o.Family = None,
+    plugins: o.Plugins = None,
+    format: Annotated[o.ListFormat, typer.Option(help="json is for scripts.")] = o.ListFormat.TABLE,  # noqa: A002
+) -> None:
+    """Show what there is: tasks, networks, optimizers, probes, checks and grids, with their fields and defaults."""
+    from suite import listing
+    from suite.catalog import Catalog
+
+    kinds = [kind.value.removesuffix("s") for kind in ([what] if what else o.Kind)]
+    listed = listing.rows(Catalog(tuple(plugins or ())), kinds, family)
+    if format is o.ListFormat.JSON:
+        print(listing.as_json(listed))
+    elif listed:
+        listing.print_tables(listed)
+    else:
+        print(f"there are none of {what.value if what else 'them'} in this family", file=sys.stderr)
+
+
+@app.command(epilog=f"Example: {PROGRAM} status --out results/runs/smoke")
+def status(out: o.Run = None) -> None:
+    """Count the trials of a run by how they ended, and show failures and damaged files."""
+    from suite.reading import Reader, status_text
+
+    print(status_text(Reader(out)))
+
+
+@app.command(epilog=f"Example: {PROGRAM} query 'SELECT optimizer, avg(final_test) FROM final GROUP BY 1'")
+def query(
+    sql: Annotated[str, typer.Argument(metavar="SQL", help="A question to the tables trials, metrics, checks, flight.")],
+    out: o.Run = None,
+    format: Annotated[o.Format, typer.Option(help="Form of the answer.")] = o.Format.TABLE,  # noqa: A002
+) -> None:
+    """Ask the results of a run a question in SQL."""
+    from suite.reading import Reader, print_answer
+
+    print_answer(Reader(out), sql, format.value)
+
+
+@app.command(epilog=f"Example: {PROGRAM} report --out results/runs/quick --to results/report")
+def report(
+    out: o.Run = None,
+    to: Annotated[Path, typer.Option(metavar="DIR", help="Where the pages and figures go.")] = Path("results/report"),
+) -> None:
+    """Write the leaderboard of a run, its statistics and its figures; print what was written."""
+    from suite.reading import Reader
+
+    reader = Reader(out)
+    from analysis.report import write_report
+
+    print(*write_report(reader.connection, to), sep="\n")
+
+
+@app.command(epilog=f"Example: {PROGRAM} why 3f9a")
+def why(
+    key: Annotated[str, typer.Argument(metavar="KEY", help="Key of a trial, or as much of it as is unique.")],
+    out: o.Run = None,
+    plugins: o.Plugins = None,
+) -> None:
+    """Explain one result: what ran, how it ended, and which code has changed since."""
+    from suite.reading import Reader, why_text
+
+    print(why_text(Reader(out), key, tuple(plugins or ())))
+
+
+@app.command(epilog=f"Example: {PROGRAM} verify --family stable")
+def verify(
+    family: o.Family = None,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Also store the measurements in this run.")] = None,
+    plugins: o.Plugins = None,
+) -> None:
+    """Check the limit certificates of every method, in seconds and without training; exit code 1 if one fails."""
+    from suite.verify import verify as verify_all
+
+    raise typer.Exit(verify_all(family, out, tuple(plugins or ())))
+
+
+def _checked(given: dict[str, Any]) -> RunOptions:
+    """Return the options of a run, after finding the mistakes that can be found before anything slow is imported."""
+    from suite.catalog import Catalog
+    from suite.grids import find
+    from suite.run import RunOptions
+
+    several = ("tasks", "networks", "optimizers", "plugins", "retry")
+    values = given | {name: tuple(given[name] or ()) for name in several}
+    options = RunOptions(**values | {"retry": tuple(map(str, values["retry"]))})
+    catalog = Catalog(options.plugins)
+    for kind in ("task", "network", "optimizer"):
+        for text in values[f"{kind}s"]:
+            catalog.check(kind, text)
+    if options.data is not None and not options.data.is_dir() and not options.download:
+        raise FileNotFoundError(f"there is no data folder {options.data}; name an existing one, or add --download")
+    for name in ("cpus_per_trial", "timeout"):
+        if values[name] is not None and not values[name] > 0:
+            raise ValueError(f"--{name.replace('_', '-')} must be a positive number: {values[name]:g}")
+    if options.gpus_per_trial not in (None, "auto") and not _number(str(options.gpus_per_trial)) >= 0:
+        raise ValueError(
+            f"--gpus-per-trial must be auto, 0, a fraction or a whole number of GPUs: {options.gpus_per_trial!r}"
+        )
+    find(options.grid)
+    return options
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return float("nan")
+
+
+def _usage(error: Any) -> int:
+    """Print what is wrong with the arguments, or the help that `no_args_is_help` asks for."""
+    message = error.format_message().replace("Value error, ", "")
+    near = [name if name.startswith("-") else repr(name) for name in getattr(error, "possibilities", None) or ()]
+    if near:  # in one style, whichever version of click is behind it
+        message = f"{error.message.partition('. Did')[0].removesuffix('.')}; did you mean {' or '.join(near)}?"
+    if not message:
+        return 2
+    message = message[0].lower() + message[1:].removesuffix(".").replace(". Did", "; did")
+    return _refuse(message, f"{error.ctx.command_path} --help" if error.ctx else f"{PROGRAM} --help")
+
+
+def _refuse(message: str, *hints: str) -> int:
+    print(f"error: {message}", *(f"hint: {hint}" for hint in hints), sep="\n", file=sys.stderr)
+    return 2
+
+
+def _is_mistake(error: BaseException) -> bool:
+    """Tell a user's mistake from a bug: a path that does not work, or a sentence that code outside the libraries raised."""
+    if isinstance(error, OSError) and error.filename is not None:
+        return True
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    libraries = [Path(sysconfig.get_path(name)) for name in ("stdlib", "purelib", "platlib")]
+    is_library = any(Path(last.filename).is_relative_to(library) for library in libraries)
+    return not is_library and (last.line or "").startswith("raise ")  # int("x") is no sentence for a user

@@ -1,0 +1,78 @@
+"""Competitors as one writes them on the command line: `sgd`, `sgd(lr=0.1)`, `wrap(base=adam(lr=1e-3),mode=a11)`."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import Field
+from typing import Any
+
+_PLAIN = {"float": float, "int": int, "bool": bool, "str": str, "None": type(None)}
+_WORDS = {"true": True, "false": False, "none": None, "inf": float("inf"), "nan": float("nan")}
+
+
+class Word(str):
+    """An identifier without quotes: the name of a competitor, a text, or true, false, none, inf, nan."""
+
+
+def read_call(text: str) -> dict[str, Any]:
+    """Return the name and the fields that an expression gives, nested ones in the same form.
+
+    >>> read_call("wrap(base=adam(lr=1e-3), mode=a11)")
+    {'name': 'wrap', 'fields': {'base': {'name': 'adam', 'fields': {'lr': 0.001}}, 'mode': 'a11'}}
+
+    Raises:
+        ValueError: the text is not of that form.
+    """
+    try:
+        node = ast.parse(text.strip(), mode="eval").body
+    except (SyntaxError, ValueError) as error:
+        raise ValueError(f"cannot read {text!r}; expected a name, or a name with fields such as sgd(lr=0.1)") from error
+    call = _value(node, text)
+    if isinstance(call, Word):
+        return {"name": str(call), "fields": {}}
+    if not isinstance(call, dict) or call.keys() != {"name", "fields"}:
+        raise ValueError(f"cannot read {text!r}; expected a name, or a name with fields such as sgd(lr=0.1)")
+    return call
+
+
+def fitted(owner: str, field: Field, value: Any) -> Any:
+    """Return a value in the plain type that the field declares.
+
+    Raises:
+        ValueError: it has another type; fields of other than plain types take anything.
+    """
+    annotation = field.type if isinstance(field.type, str) else getattr(field.type, "__name__", str(field.type))
+    names = [name.strip() for name in annotation.split("|")]
+    if isinstance(value, Word):
+        value = str(value) if "str" in names else _WORDS.get(value.lower(), str(value))
+    if not set(names) <= _PLAIN.keys() or any(type(value) is _PLAIN[name] for name in names):
+        return value
+    if "float" in names and type(value) is int:
+        return float(value)
+    raise ValueError(f"{field.name} of {owner} must be {annotation.replace('|', 'or')}: {value!r}")
+
+
+def _value(node: ast.expr, text: str) -> Any:
+    """Return the value of one part of an expression."""
+    if isinstance(node, ast.Name):
+        return Word(node.id)
+    if isinstance(node, (ast.Tuple, ast.List)):
+        return tuple(_value(item, text) for item in node.elts)
+    if ast.unparse(node) == "-inf":
+        return float("-inf")
+    return _call(node, text) if isinstance(node, ast.Call) else _literal(node, text)
+
+
+def _call(node: ast.Call, text: str) -> dict[str, Any]:
+    if not isinstance(node.func, ast.Name):
+        raise ValueError(f"{ast.unparse(node.func)!r} is not the name of a competitor in {text!r}")
+    if node.args or any(keyword.arg is None for keyword in node.keywords):
+        raise ValueError(f"fields are given by name, as in {node.func.id}(lr=0.1): {text!r}")
+    return {"name": node.func.id, "fields": {str(k.arg): _value(k.value, text) for k in node.keywords}}
+
+
+def _literal(node: ast.expr, text: str) -> Any:
+    try:
+        return ast.literal_eval(node)
+    except ValueError as error:
+        raise ValueError(f"{ast.unparse(node)!r} is neither a value nor a competitor in {text!r}") from error

@@ -1,0 +1,62 @@
+"""Peak memory of a piece of tensor code: the allocator's figure on a GPU, live tensor bytes on a CPU."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from baselines.flops import dispatched
+
+
+class LiveBytes(TorchDispatchMode):
+    """Follows every storage that operators return until it is freed; `peak` is the largest sum of their sizes.
+
+    It counts what the program holds, not what an allocator or the interpreter keeps, and sees forward mode as well as
+    reverse mode. Storages made outside the mode are not counted.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.live = 0
+        self.peak = 0
+        self._known: set[int] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        """Run `func` and follow the storages of its outputs."""
+        inputs = [t.untyped_storage() for t in tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor)]
+        known = set(map(id, inputs))
+        out, args, kwargs = dispatched(func, args, kwargs or {})
+        for tensor in tree_leaves(out):
+            if isinstance(tensor, torch.Tensor) and not tensor._is_zerotensor():
+                self._follow(tensor.untyped_storage(), known)
+        return out
+
+    def _follow(self, storage: torch.UntypedStorage, inputs: set[int]) -> None:
+        identity, size = id(storage), storage.nbytes()
+        if identity in self._known or identity in inputs:
+            return
+        self._known.add(identity)
+        self.live += size
+        self.peak = max(self.peak, self.live)
+        weakref.finalize(storage, self._forget, identity, size)
+
+    def _forget(self, identity: int, size: int) -> None:
+        self._known.discard(identity)
+        self.live -= size
+
+
+def peak_bytes(call: Callable[[], Any], device: torch.device) -> tuple[int, str]:
+    """Return the peak memory of `call` in bytes and how it was measured."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        call()
+        return torch.cuda.max_memory_allocated(device) - before, "cuda allocator"
+    with LiveBytes() as meter:
+        call()
+    return meter.peak, "live tensor bytes"

@@ -1,0 +1,99 @@
+"""The options of the command line: their names, types and help, shared by the verbs."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from suite.trial import Status
+
+WHAT, WHERE, HOW = "What runs", "Where it runs", "What is repeated"
+
+Plugins = Annotated[
+    list[Path] | None, typer.Option("--plugin", metavar="FILE", help="A task, network or optimizer of your own; repeatable.")
+]
+Out = Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of the run.", show_default="results/runs/<grid>")]
+Run = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Folder of the run.", show_default="the newest run")]
+Family = Annotated[str | None, typer.Option(metavar="F", help="Only this family, such as fractional.")]
+
+Grid = Annotated[
+    str, typer.Option(metavar="NAME|FILE.py[:FUNCTION]", help="What to run; see `list grids`.", rich_help_panel=WHAT)
+]
+Only = Annotated[
+    str | None,
+    typer.Option(metavar="PATTERN", help="Part of the grid: 'optimizer=fomoh*,task=digits'.", rich_help_panel=WHAT),
+]
+Seeds = Annotated[int | None, typer.Option(min=1, metavar="N", help="Evaluation seeds a cell.", rich_help_panel=WHAT)]
+Budget = Annotated[
+    str | None, typer.Option(metavar="B", help="Budget: 0.1x of the task's, or gradient equivalents.", rich_help_panel=WHAT)
+]
+Tasks = Annotated[
+    list[str] | None,
+    typer.Option("--task", metavar="T", help="Instead of the grid's tasks; repeatable.", rich_help_panel=WHAT),
+]
+Networks = Annotated[
+    list[str] | None,
+    typer.Option("--network", metavar="N", help="Instead of its networks: 'mlp(width=32)'.", rich_help_panel=WHAT),
+]
+Optimizers = Annotated[
+    list[str] | None,
+    typer.Option("--optimizer", metavar="O", help="Instead of its optimizers: 'sgd(lr=0.1)'.", rich_help_panel=WHAT),
+]
+Data = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", envvar="FOSBENCH_DATA", help="Folder of downloaded data sets.", rich_help_panel=WHERE),
+]
+Download = Annotated[bool, typer.Option("--download", help="Fetch missing data sets into it.", rich_help_panel=WHERE)]
+Local = Annotated[bool, typer.Option("--local", help="In this process, without Ray, for a debugger.", rich_help_panel=WHERE)]
+Address = Annotated[
+    str | None,
+    typer.Option(metavar="A", envvar="RAY_ADDRESS", help="Ray cluster to join, else a local one.", rich_help_panel=WHERE),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(min=1, metavar="N", help="At most so many.", show_default="as many as fit", rich_help_panel=WHERE),
+]
+Cpus = Annotated[float, typer.Option("--cpus-per-trial", metavar="N", help="Also the threads.", rich_help_panel=WHERE)]
+Gpus = Annotated[
+    str | None,
+    typer.Option("--gpus-per-trial", metavar="F|auto", help="Share of a GPU for each trial.", rich_help_panel=WHERE),
+]
+Timeout = Annotated[float | None, typer.Option(metavar="S", help="Seconds a trial may take.", rich_help_panel=WHERE)]
+KeepStale = Annotated[
+    bool, typer.Option("--keep-stale", help="Keep results of code that has changed since.", rich_help_panel=HOW)
+]
+Retry = Annotated[
+    list[Status] | None,
+    typer.Option(metavar="STATUS", help="Repeat trials that ended so, such as error; repeatable.", rich_help_panel=HOW),
+]
+
+
+class Kind(StrEnum):
+    """What `list` can show."""
+
+    TASKS = "tasks"
+    NETWORKS = "networks"
+    OPTIMIZERS = "optimizers"
+    PROBES = "probes"
+    CHECKS = "checks"
+    GRIDS = "grids"
+
+
+class ListFormat(StrEnum):
+    """How `list` shows it."""
+
+    TABLE = "table"
+    JSON = "json"
+
+
+class Format(StrEnum):
+    """How `query` shows its answer."""
+
+    TABLE = "table"
+    CSV = "csv"
+    JSON = "json"
+    PARQUET = "parquet"
+    MARKDOWN = "markdown"

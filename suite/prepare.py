@@ -1,0 +1,144 @@
+"""What comes before a run: options become a catalog, cells, data, a store and an agenda; nothing is written."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from suite import grids, selection
+from suite.agenda import IDENTITY, Agenda, Stored
+from suite.catalog import Catalog
+from suite.provenance import fingerprint
+from suite.store import Store
+from suite.trial import name_of
+
+if TYPE_CHECKING:
+    from suite.run import RunOptions
+    from tasks.contract import Task
+
+COLUMNS = (
+    "key", "status", "message", *IDENTITY, "wall_seconds", "primary", "higher_is_better", "target_gradients",
+    "best_validation",
+)  # fmt: skip
+
+
+class Prepared(NamedTuple):
+    """A run that could start."""
+
+    name: str  # of the grid, as rows carry it
+    catalog: Catalog
+    items: list[selection.Item]
+    root: Path | None  # of the data
+    store: Store
+    agenda: Agenda
+    notes: list[str]  # what the user should know, such as tasks left out
+
+
+def prepare(options: RunOptions) -> Prepared:
+    """Return what the options mean.
+
+    Raises:
+        ValueError: an option is wrong, or selects nothing.
+        FileNotFoundError: a file or data that the user named is missing.
+    """
+    catalog = Catalog(tuple(options.plugins))
+    axes = {"task": options.tasks, "network": options.networks, "optimizer": options.optimizers}
+    items = selection.replace_axes(grids.expand(options.grid, catalog), axes, catalog)
+    items = selection.select(items, options.only)
+    items = selection.with_budget(selection.with_seeds(items, options.seeds), options.budget)
+    if not items:
+        raise ValueError(f"grid {options.grid} yields no trials")
+    root = _data_root(options)
+    named = selection.named_tasks(options.only, options.tasks)
+    missing = _missing_data({item.task for item in items}, root, named, options.download)
+    items = [item for item in items if item.task not in missing]
+    if not items:
+        raise FileNotFoundError(next(iter(missing.values())))
+    store = Store(out_dir(options))
+    agenda = Agenda(
+        items, read_stored(store), lambda trial: fingerprint(trial)[0], keep_stale=options.keep_stale, retry=options.retry,
+    )  # fmt: skip
+    notes = [f"left out {name_of(task)}: {message}" for task, message in missing.items()]
+    notes += [f"damaged: {store.root / file}; what it held counts as missing" for file in store.damaged]
+    return Prepared(grid_name(options.grid), catalog, items, root, store, agenda, notes)
+
+
+def grid_name(text: str) -> str:
+    """Return the name of a grid: itself, or that of its file and function.
+
+    >>> grid_name("smoke"), grid_name("mine/sweep.py"), grid_name("mine/sweep.py:small")
+    ('smoke', 'sweep', 'sweep-small')
+    """
+    file, dot, function = text.partition(".py")
+    return file if not dot else Path(file).name + function.replace(":", "-")
+
+
+def out_dir(options: RunOptions) -> Path:
+    """Return the folder of the run."""
+    return options.out or Path("results") / "runs" / grid_name(options.grid)
+
+
+def read_stored(store: Store) -> dict[str, Stored]:
+    """Return the trials of a store by key, each from the record that counts."""
+    committed, selected = store.keys(), store.files()
+    rows: dict[str, Stored] = {}
+    for file in selected.files["trials"]:
+        dropped = {key for path, key in selected.drop["trials"] if path == file}
+        table: pa.Table = pq.read_table(file, columns=list(COLUMNS))
+        for row in table.to_pylist():
+            key = row.pop("key")
+            if key in committed and key not in dropped:
+                rows[key] = Stored(committed[key].uid, committed[key].fingerprint or "", row)
+    return rows
+
+
+def _data_root(options: RunOptions) -> Path | None:
+    """Return the folder of downloaded data, from the option or the environment."""
+    given = options.data or os.environ.get("FOSBENCH_DATA")
+    if not given:
+        if options.download:
+            raise ValueError("--download needs a folder to fetch into; add --data DIR or set FOSBENCH_DATA")
+        return None
+    root = Path(given).absolute()
+    if not root.is_dir() and not options.download:
+        raise FileNotFoundError(f"there is no data folder {given}; name an existing one, or add --download")
+    return root
+
+
+def _missing_data(tasks: Iterable[Task], root: Path | None, named: set[str], download: bool) -> dict[Task, str]:
+    """Return the tasks whose data is not there, with the reason, after fetching it where that is asked for.
+
+    Raises:
+        FileNotFoundError: the user named one of them.
+    """
+    missing: dict[Task, str] = {}
+    for task in sorted(tasks, key=name_of):
+        if hasattr(task, "download"):
+            reason = _unreadable(task, root, download)
+            if reason and name_of(task) in named:
+                raise FileNotFoundError(reason)
+            if reason:
+                missing[task] = reason
+    return missing
+
+
+def _unreadable(task: Task, root: Path | None, download: bool) -> str:
+    """Return why a task cannot be loaded; empty if it can. What it reads stays cached for a local run."""
+    import torch
+
+    try:
+        if download and root is not None:
+            root.mkdir(parents=True, exist_ok=True)
+            task.download(root)  # type: ignore[attr-defined]
+    except (OSError, RuntimeError) as error:  # torchvision raises RuntimeError where no mirror answers
+        return f"{name_of(task)} could not be downloaded: {(str(error).splitlines() or [''])[0]}"
+    try:
+        task.load(root, torch.Generator().manual_seed(0))
+    except FileNotFoundError as error:
+        return str(error)
+    return ""

@@ -1,0 +1,133 @@
+"""A trial at work: module, oracle, batches and state on one device."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Hashable
+from time import monotonic
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from baselines.contract import Params, State
+from baselines.flops import Meter
+from baselines.oracle import Objective, Oracle
+from suite.batches import Batches
+from suite.trial import Trial, derived_seed
+from tasks.contract import Split, Splits
+
+EVALUATION_CHUNK = 2048  # samples that go through the network at once
+Memo = dict[Hashable, Any]
+
+
+class Session:
+    """Everything one trial trains with; building it seeds and draws from the default generator."""
+
+    def __init__(self, trial: Trial, splits: Splits, device: torch.device, memo: Memo) -> None:
+        """Build the network and bind optimizer, oracle and batches.
+
+        Raises:
+            ValueError: the network does not fit the task.
+        """
+        self.trial, self.device = trial, device
+        self.dtype = getattr(torch, trial.precision)
+        self.splits = Splits(*(Split(*(self._placed(t) for t in split)) for split in splits))
+        self.batches = Batches(self.splits.train, trial.task.batch_size, trial.stream("order"), trial.stream("fresh"))
+        self.module = self._module()
+        decoupled = trial.optimizer.decoupled_decay
+        self.objective = Objective(self.module, trial.task.loss, 0.0 if decoupled else trial.weight_decay)
+        self.meter = Meter(memo, self._unit(memo))
+        self.oracle = Oracle(
+            self.objective, self.meter, clip=trial.clip, weight_decay=trial.weight_decay if decoupled else 0.0,
+            sampler=self.batches.draw,
+        )  # fmt: skip
+        self.generator = torch.Generator(device)
+        self._method = f"{trial.stream('method')}|"
+        self._dropout = trial.stream("dropout")
+        self.params: Params = {name: leaf.detach().clone() for name, leaf in self.module.named_parameters()}
+        self.state: State = trial.optimizer.init(self.params)
+        self.stage = 0
+        self._kept: list[Any] = []
+        self._best: Params | None = None
+
+    def step(self, number: int, x: Tensor, y: Tensor, rate: float) -> Tensor:
+        """Make step `number` (from 0) on the batch (x, y); return the training loss before it, on the device."""
+        seed = derived_seed(f"{self._method}{number}")
+        self.generator.manual_seed(seed)
+        self.oracle.bind(x, y, seed ^ self._dropout)
+        self.params, self.state = self.trial.optimizer.step(self.oracle, self.params, self.state, self.generator, rate)
+        if self.oracle.first_loss is None:
+            raise RuntimeError("the optimizer asked its oracle for nothing in a step, so the step has no loss and no cost")
+        return self.oracle.first_loss
+
+    def refine(self, fraction: float) -> None:
+        """Prolong a multilevel network where `fraction` of the budget calls for it; the optimizer starts anew."""
+        stages = self.trial.network.stages
+        while self.stage < len(stages) and fraction >= stages[self.stage]:
+            self.oracle.point(self.params)
+            self.module.prolong()  # type: ignore[operator]
+            self.stage += 1
+            self.oracle.stage = self.stage
+            self.oracle.rebuild()
+            self.params = {name: leaf.detach().clone() for name, leaf in self.module.named_parameters()}
+            self.state = self.trial.optimizer.init(self.params)
+
+    def evaluate(self, split: Split) -> dict[str, float]:
+        """Return the task's metrics on a split at the point to evaluate; a single read on the host."""
+        self.oracle.point(self._best or self.trial.optimizer.evaluation_params(self.params, self.state))
+        self.module.eval()
+        with torch.no_grad():
+            chunks = [self.module(chunk) for chunk in split.x.split(EVALUATION_CHUNK)]
+            metrics = self.trial.task.metrics(chunks[0] if len(chunks) == 1 else torch.cat(chunks), split.y)
+            values = torch.stack([value.double() for value in metrics.values()]).tolist()
+        self.module.train()
+        return dict(zip(metrics, values, strict=True))
+
+    def keep(self) -> None:
+        """Remember the present point, parameters and buffers, as the best so far."""
+        params = self.trial.optimizer.evaluation_params(self.params, self.state)
+        self._kept = [_copied(params), _copied(dict(self.module.named_buffers()))]
+        if self.stage < len(self.trial.network.stages):
+            self._kept.append(copy.deepcopy(self.module))  # a prolongation would leave no module of this shape
+
+    def go_to_best(self) -> None:
+        """Return to the best point for good: training is over."""
+        params, buffers, *module = self._kept
+        if module:
+            self.module = self.objective.network = module[0]
+            self.oracle.rebuild()
+        self._best = params
+        for name, buffer in self.module.named_buffers():
+            buffer.copy_(buffers[name])
+
+    def clock(self) -> float:
+        """Return the time in seconds at which all work handed to the device so far is done."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return monotonic()
+
+    def _placed(self, tensor: Tensor) -> Tensor:
+        return tensor.to(self.device, self.dtype if tensor.is_floating_point() else tensor.dtype)
+
+    def _module(self) -> nn.Module:
+        torch.manual_seed(self.trial.stream("init"))
+        module = self.trial.network.build(self.trial.task.in_shape, self.trial.task.out_features)
+        return module.to(self.device, self.dtype).train()
+
+    def _unit(self, memo: Memo) -> float:
+        """Return the operations of one gradient at a full batch of the final stage, the unit of all budgets."""
+        if "unit" not in memo:
+            twin = copy.deepcopy(self.objective)
+            for _ in self.trial.network.stages:
+                twin.network.prolong()  # type: ignore[operator]
+            meter = Meter({})
+            x, y = (t[: self.batches.size] for t in self.splits.train)
+            leaves = {name: leaf.detach() for name, leaf in twin.network.named_parameters()}
+            Oracle(twin, meter).bind(x, y, seed=0).grad(leaves)
+            memo["unit"] = meter.spent
+        return memo["unit"]
+
+
+def _copied(tensors: Params) -> Params:
+    return {name: tensor.detach().clone() for name, tensor in tensors.items()}

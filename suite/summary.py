@@ -1,0 +1,53 @@
+"""What a run ends with on the terminal: the best method of each task, or the targets."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from statistics import median
+from typing import Any, NamedTuple
+
+from suite.trial import Status
+
+Row = Mapping[str, Any]  # of the table `trials`
+
+
+class Best(NamedTuple):
+    """The best method of a task: by the median over evaluation seeds of its best validation value."""
+
+    task: str
+    primary: str
+    value: float
+    method: str
+    seeds: int
+
+
+def best_methods(rows: Iterable[Row]) -> list[Best]:
+    """Return the best method of every task that has evaluations; a seed that failed counts as the worst value."""
+    cells: dict[str, dict[tuple[str, str], list[Row]]] = {}
+    for row in rows:
+        if row["stage"] == "eval" and row["status"] != Status.SKIPPED:
+            cells.setdefault(row["task"], {}).setdefault((row["optimizer"], row["network"]), []).append(row)
+    return [_best(task, methods) for task, methods in sorted(cells.items())]
+
+
+def lines(rows: Iterable[Row], is_targets: bool) -> list[str]:
+    """Write the best methods for people; in the grid `targets` their values are the targets."""
+    what = "target" if is_targets else "best"
+    return [
+        f"{what} {best.task} {best.primary} {best.value:.5g} ({best.method}, median of {best.seeds} seeds, validation)"
+        for best in best_methods(rows)
+        if math.isfinite(best.value)
+    ]
+
+
+def _best(task: str, methods: Mapping[tuple[str, str], list[Row]]) -> Best:
+    found = [_summarised(task, method, rows) for method, rows in methods.items()]
+    is_higher_better = any(rows[0]["higher_is_better"] for rows in methods.values())
+    return (max if is_higher_better else min)(found, key=lambda best: best.value)
+
+
+def _summarised(task: str, method: tuple[str, str], rows: list[Row]) -> Best:
+    worst = -math.inf if rows[0]["higher_is_better"] else math.inf
+    values = [worst if row["status"] != Status.COMPLETED else row["best_validation"] for row in rows]
+    return Best(task, rows[0]["primary"] or "", median(values), f"{method[0]} on {method[1]}", len(rows))

@@ -1,0 +1,199 @@
+"""The training loop: a generator of rows that knows neither Ray nor files nor plots.
+
+from suite.train import train
+for row in train(trial): print(row)
+"""
+
+from __future__ import annotations
+
+import math
+import traceback
+from collections.abc import Callable, Iterator
+from time import monotonic
+from typing import Any
+
+import torch
+
+from baselines.contract import ProbeContext
+from baselines.flops import Meter
+from baselines.offers import refusal
+from baselines.oracle import Oracle
+from suite.memory import peak_bytes
+from suite.record import Record
+from suite.session import Memo, Session
+from suite.trial import Row, Status, Trial
+from tasks.contract import Splits
+
+LOG_POINTS = 40  # log points of a trial, evenly spaced over its budget; the same for every method
+_KEPT = (Status.COMPLETED, Status.SKIPPED)
+
+
+def load(trial: Trial) -> Splits:
+    """Return the data of a trial whose task needs no folder of downloads."""
+    return trial.task.load(None, torch.Generator().manual_seed(trial.stream("split")))
+
+
+def train(
+    trial: Trial,
+    data: Callable[[Trial], Splits] = load,
+    *,
+    device: str | torch.device = "cpu",
+    timeout: float | None = None,
+    memo: Memo | None = None,
+) -> Iterator[Row]:
+    """Run one trial and yield its rows: `metrics` as they come, `flight` if it failed, one of `trials` at the end.
+
+    Args:
+        trial: what to run.
+        data: loads what `trial.task.load` returns for the trial's `split` stream.
+        device: where to run.
+        timeout: seconds of wall clock after which the trial ends as `timeout`.
+        memo: costs that trials of the same task, network and precision share; a new one if not given.
+    """
+    start = monotonic()
+    record = Record(trial)
+    extra: dict[str, Any] = {}
+    try:
+        session, extra = _prepare(trial, data(trial), torch.device(device), {} if memo is None else memo, record)
+        if session is not None:
+            yield from _loop(session, record, math.inf if timeout is None else start + timeout)
+            yield from _test(session, record)
+    except torch.OutOfMemoryError as error:
+        record.end(Status.OUT_OF_MEMORY, _first_line(error))
+    except Exception as error:  # the code under study may raise anything; that is a result
+        record.end(Status.ERROR, _described(error))
+    if record.status not in _KEPT:
+        yield from record.flight()
+    yield Row("trials", {**record.end_row(), **extra, "wall_seconds": monotonic() - start})
+
+
+def _prepare(
+    trial: Trial, splits: Splits, device: torch.device, memo: Memo, record: Record
+) -> tuple[Session | None, dict[str, Any]]:
+    """Build the session after a rehearsal on a twin; end the trial as skipped where the pair cannot work."""
+    try:
+        session = Session(trial, splits, device, memo)
+    except ValueError as error:
+        record.end(Status.SKIPPED, _first_line(error))
+        return None, {}
+    needs = trial.optimizer.needs
+    if ("refusal", needs) not in memo:
+        memo["refusal", needs] = refusal(session.objective, *session.splits.train, needs)
+    reason = trial.conflict or memo["refusal", needs]
+    if reason:
+        record.end(Status.SKIPPED, reason)
+        return None, {}
+    peak, kind = peak_bytes(lambda: _rehearse(trial, splits, device, memo), device)
+    parameters = sum(p.numel() for p in session.params.values())
+    return session, {"peak_bytes": peak, "memory_kind": kind, "parameters": parameters}
+
+
+def _rehearse(trial: Trial, splits: Splits, device: torch.device, memo: Memo) -> None:
+    """Make two steps on a twin: costs are counted and caches warm before the clock starts."""
+    twin = Session(trial, splits, device, memo)
+    batches = iter(twin.batches)
+    for number in range(2):
+        twin.step(number, *next(batches), 1.0)
+
+
+def _loop(session: Session, record: Record, deadline: float) -> Iterator[Row]:
+    trial, meter, clocks = session.trial, session.meter, record.clocks
+    interval = next_log = trial.budget / LOG_POINTS
+    yield from _validate(session, record)
+    mark = session.clock()
+    for x, y in session.batches:
+        if record.status:
+            break
+        fraction = clocks.gradients / trial.budget
+        session.refine(fraction)
+        due = [probe for probe in trial.probes if probe.due(clocks.step)]
+        previous = {name: value.clone() for name, value in session.params.items()} if due else {}
+        loss = session.step(clocks.step, x, y, _rate(trial.schedule, fraction))
+        clocks.step += 1
+        clocks.gradients = meter.spent
+        clocks.epochs = clocks.step * session.batches.size / session.batches.samples
+        record.add(loss)
+        first = clocks.step == 1
+        done = meter.spent >= trial.budget * (1 - 1e-9)
+        late = monotonic() > deadline
+        log = done or late or meter.spent >= next_log
+        if not (log or first or due):
+            continue
+        _tick(session, record, session.clock() - mark, first)
+        yield from _probe(session, record, due, previous, x, y)
+        if log:
+            next_log = interval * (math.floor(meter.spent / interval + 1e-9) + 1)
+            yield from record.read_losses()
+            yield from _validate(session, record)
+        if done:
+            record.end(Status.COMPLETED)
+        elif late:
+            record.end(Status.TIMEOUT, f"ran past its limit after {clocks.step} steps")
+        mark = session.clock()
+
+
+def _tick(session: Session, record: Record, seconds: float, first: bool) -> None:
+    """Put a stretch of training on the clock, without the time that counting operations took."""
+    seconds -= session.meter.seconds
+    session.meter.seconds = 0.0
+    if first:
+        record.clocks.warmup_seconds = seconds
+    else:
+        record.clocks.seconds += seconds
+
+
+def _validate(session: Session, record: Record) -> Iterator[Row]:
+    """Yield the validation metrics of a log point, and keep the best point so far."""
+    if record.status is None:
+        metrics = session.evaluate(session.splits.validation)
+        yield from (record.row("validation", name, value) for name, value in metrics.items())
+        if record.read_validation(metrics):
+            session.keep()
+
+
+def _test(session: Session, record: Record) -> Iterator[Row]:
+    """Yield the test metrics at the end and at the best validation point; nothing is decided by them."""
+    if record.status is not Status.COMPLETED:
+        return
+    for name, clocks in (("test", record.clocks), ("test_at_best", record.best_clocks)):
+        if name == "test_at_best":
+            session.go_to_best()
+        metrics = session.evaluate(session.splits.test)
+        record.finals[name] = metrics[session.trial.task.primary]
+        yield from (record.row(name, metric, value, clocks) for metric, value in metrics.items())
+
+
+def _probe(session: Session, record: Record, due: list, previous: dict, x: torch.Tensor, y: torch.Tensor) -> Iterator[Row]:
+    """Yield what the probes see; they ask an oracle of their own, which charges nothing to the trial."""
+    if not due:
+        return
+    oracle = Oracle(session.objective, Meter({})).bind(x, y, seed=record.clocks.step, update_buffers=False)
+    context = ProbeContext(record.clocks.step - 1, session.module, session.params, previous, oracle, session.splits)
+    for probe in due:
+        session.oracle.point(session.params)
+        for name, value in probe.measure(context).items():
+            yield record.row("probe", name, float(value))
+
+
+def _rate(schedule: str, fraction: float) -> float:
+    """Return the factor on the learning rate after `fraction` of the budget.
+
+    >>> [_rate("cosine", f) for f in (0.0, 0.5)], [_rate("step", f) for f in (0.4, 0.6, 0.8)]
+    ([1.0, 0.5], [1.0, 0.1, 0.01])
+    """
+    if schedule == "cosine":
+        return 0.5 * (1 + math.cos(math.pi * min(fraction, 1.0)))
+    if schedule == "step":
+        return 1.0 if fraction < 0.5 else 0.1 if fraction < 0.75 else 0.01
+    return 1.0
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _described(error: BaseException) -> str:
+    """Name the exception and the line that raised it."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" ({frames[-1].filename.rpartition('/')[2]}:{frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {_first_line(error)}{place}"

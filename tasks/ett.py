@@ -1,0 +1,75 @@
+"""Electricity Transformer Temperature (ETT): reading, dividing and fetching the hourly files."""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tasks.contract import Splits
+from tasks.files import existing
+from tasks.series import chronological
+from tasks.splitting import standardised
+
+CHANNELS = ("HUFL", "HULL", "MUFL", "MULL", "LUFL", "LULL", "OT")  # six loads and the oil temperature
+BORDERS = (8640, 8640 + 2880, 8640 + 2 * 2880)  # hours in 12, 4 and 4 months of 30 days
+URL = "https://raw.githubusercontent.com/zhouhaoyi/ETDataset/main/ETT-small/{}.csv"
+
+
+@lru_cache(maxsize=4)
+def splits(root: Path | None, name: str, window: int, horizon: int) -> Splits:
+    """Return the windows of one file, standardised with the train months; cached, since no seed enters.
+
+    Raises:
+        FileNotFoundError: the file is missing.
+        ValueError: the file is not what it should be.
+    """
+    return chronological(read(root, name), BORDERS, window, horizon)
+
+
+def read(root: Path | None, name: str) -> Tensor:
+    """Return the 14,400 hours in use (time, 7), standardised with the mean and deviation of the first 8,640."""
+    from pyarrow import csv
+
+    path = existing(root, f"ETT/{name}.csv", f"{name}.csv")
+    table = csv.read_csv(path)
+    if not set(CHANNELS) <= set(table.column_names) or len(table) < BORDERS[2]:
+        raise ValueError(
+            f"damaged data in {path}: expected the columns {', '.join(CHANNELS)} and at least {BORDERS[2]} rows, "
+            f"found {', '.join(table.column_names)} and {len(table)} rows; delete the file and add --download"
+        )
+    columns = [table[channel].to_numpy()[: BORDERS[2]] for channel in CHANNELS]
+    return standardised(torch.from_numpy(np.stack(columns, axis=1)), torch.arange(BORDERS[0]))
+
+
+def fetch(url: str) -> bytes:
+    """Return the body behind an address."""
+    from urllib.request import urlopen
+
+    with urlopen(url, timeout=60) as response:
+        return response.read()
+
+
+def download(root: Path, name: str) -> None:
+    """Fetch one file into `root`/ETT unless it is there; a broken transfer leaves nothing behind.
+
+    Raises:
+        OSError: the address cannot be reached.
+        ValueError: the answer is not the file.
+    """
+    target = Path(root) / "ETT" / f"{name}.csv"
+    if target.is_file():  # never overwrite a copy that results may rest on
+        return
+    url = URL.format(name)
+    body = fetch(url)
+    if not body.startswith(b"date,HUFL"):
+        raise ValueError(f"{url} did not answer with the expected table; fetch it by hand and save it as {target}")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # several processes may fetch at once: each writes a name of its own, and the last rename wins
+    part = target.with_name(f".{name}.{os.getpid()}.tmp")
+    part.write_bytes(body)
+    os.replace(part, target)

@@ -1,0 +1,317 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+from suite.cli import main
+from suite.source import ROOT
+
+GRID = """
+from suite.cell import Cell
+
+
+def grid(catalog):
+    task = catalog.parse("task", "quadratic")
+    network = catalog.parse("network", task.reference_network)
+    for text, budget in (("sgd(lr=0.001)", 5), ("sgd(lr=10)", 200)):
+        yield Cell(task=task, network=network, optimizer=catalog.parse("optimizer", text), seeds=1, budget=budget)
+
+
+def broken(catalog):
+    1 / 0
+"""
+CHECK = """
+from baselines.contract import Check, Measurement
+
+class Mine(Check):
+    '''Measure.'''
+    good: bool = True
+    def run(self, seed):
+        yield Measurement("seed", seed, 0, 0)
+        yield Measurement("free", 3.0)
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A working folder of its own: whatever a verb writes is seen there."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("FOSBENCH_DATA", "RAY_ADDRESS"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """A finished run of two trials, one of which diverges."""
+    folder = tmp_path_factory.mktemp("run")
+    (folder / "mini.py").write_text(GRID)
+    assert main(["run", "--grid", str(folder / "mini.py"), "--local", "--out", str(folder / "out")]) == 0
+    return folder / "out"
+
+
+def call(capsys, *args):
+    code = main(args)
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+MISTAKES = {
+    "grid name": ("run --grid smok", "unknown grid 'smok'; did you mean 'smoke'?"),
+    "grid file": ("run --grid nowhere.py", "nowhere.py"),
+    "grid function": ("plan --grid mini.py:gird", "mini.py has no function 'gird'"),
+    "grid that raises": ("plan --grid mini.py:broken", "division by zero"),
+    "optimizer": ("run --grid smoke --optimizer sgdd", "unknown optimizer 'sgdd'; did you mean 'sgd'?"),
+    "field": ("plan --grid smoke --optimizer sgd(lrr=1)", "sgd has no field 'lrr'; did you mean 'lr'?"),
+    "network": ("run --grid smoke --network mlpp", "unknown network 'mlpp'; did you mean 'mlp'?"),
+    "kind": ("run --grid smoke --task sgd", "'sgd' is not a task but an optimizer"),
+    "hyperparameter": ("plan --grid smoke --optimizer sgd(lr=fast)", "lr of sgd must be float: 'fast'"),
+    "data": ("run --grid smoke --data nowhere", "there is no data folder nowhere; name an existing one, or add --download"),
+    "plugin": ("run --grid smoke --plugin nowhere.py", "no such file: "),
+    "empty plugin": ("list --plugin empty.py", "plugin defines no task, network, optimizer, probe or check: "),
+    "cpus": ("run --grid smoke --cpus-per-trial 0", "--cpus-per-trial must be a positive number: 0"),
+    "gpus": ("run --grid smoke --gpus-per-trial all", "--gpus-per-trial must be auto, 0, a fraction or a whole number"),
+    "timeout": ("run --grid smoke --timeout -1", "--timeout must be a positive number: -1"),
+    "family": ("list --family stabel", "unknown family 'stabel'; did you mean 'stable'?"),
+    "no checks": ("verify --family standard", "there are no checks in the family 'standard'"),
+    "folder that is a file": ("status --out mini.py", "mini.py holds no results"),
+    "no run": ("status", "there is no run in results/runs; name one with --out, or make one: python -m suite run"),
+    "empty folder": ("query 'SELECT_1' --out .", ". holds no results; make some with: python -m suite run --grid smoke"),
+    "option": ("list --famly x", "; did you mean --family?"),
+    "verb": ("rum", "no such command 'rum'; did you mean 'run'?"),
+    "missing": ("run", "missing option '--grid'"),
+    "seeds": ("run --grid smoke --seeds 0", "invalid value for '--seeds'"),
+    "format": ("list --format xml", "invalid value for '--format'"),
+    "status": ("run --grid smoke --retry eror", "invalid value for '--retry'"),
+}
+
+
+@pytest.mark.parametrize(("line", "message"), MISTAKES.values(), ids=MISTAKES)
+def test_a_mistake_is_one_sentence_and_writes_nothing(folder, capsys, line, message):
+    (folder / "mini.py").write_text(GRID)
+    (folder / "empty.py").write_text("x = 1")
+    before = sorted(folder.rglob("*"))
+    code, out, err = call(capsys, *line.split())
+    assert (code, out) == (2, "")
+    first, *rest = err.splitlines()
+    assert first.startswith("error: ")
+    assert message in first
+    assert all(note.startswith("hint: ") for note in rest)
+    assert [path for path in sorted(folder.rglob("*")) if "__pycache__" not in path.parts] == before
+
+
+@pytest.mark.parametrize("verb", ["run", "plan", "list", "status", "query", "report", "why", "verify"])
+def test_every_verb_has_help_with_an_example(capsys, verb):
+    code, out, err = call(capsys, verb, "--help")
+    assert (code, err) == (0, "")
+    assert f"Example: python -m suite {verb}" in out
+    assert "\x1b" not in out
+
+
+def test_help_names_all_verbs(capsys):
+    code, out, _ = call(capsys, "--help")
+    assert code == 0
+    assert [verb for verb in ("run", "plan", "list", "status", "query", "report", "why", "verify") if verb not in out] == []
+
+
+def test_list_for_people_fits_the_terminal(capsys, monkeypatch):
+    from rich.cells import cell_len
+
+    monkeypatch.setenv("COLUMNS", "70")
+    code, out, _ = call(capsys, "list")
+    assert code == 0
+    assert max(map(cell_len, out.splitlines())) <= 70
+    assert "\x1b" not in out
+    for name in ("digits", "mlp", "sgd", "lr = 0.01", "smoke"):
+        assert name in out
+
+
+def test_list_for_scripts(capsys):
+    code, out, _ = call(capsys, "list", "optimizers", "--family", "standard", "--format", "json")
+    rows = {row["name"]: row for row in json.loads(out)}
+    assert code == 0
+    assert {row["family"] for row in rows.values()} == {"standard"}
+    assert rows["sgd"]["fields"] == {"lr": "0.01 in [0.0001, 10.0] log"}
+    assert rows["sgd"]["path"] == "baselines/standard/sgd.py"
+    assert rows["sgd"]["kind"] == "optimizer"
+
+
+def test_list_grids(capsys):
+    rows = json.loads(call(capsys, "list", "grids", "--format", "json")[1])
+    assert {"smoke", "full"} <= {row["name"] for row in rows}
+    assert all(row["summary"] for row in rows)
+
+
+def test_list_shows_plugins(folder, capsys):
+    (folder / "mine.py").write_text(CHECK)
+    rows = json.loads(call(capsys, "list", "checks", "--family", "plugin", "--plugin", "mine.py", "--format", "json")[1])
+    assert [(row["name"], row["fields"], row["summary"]) for row in rows] == [("mine", {"good": "True"}, "Measure.")]
+
+
+def test_plan_says_what_is_there(results, capsys):
+    code, out, _ = call(capsys, "plan", "--grid", str(results.parent / "mini.py"), "--out", str(results))
+    assert code == 0
+    assert "already there: 2" in out
+
+
+def test_status(results, capsys):
+    code, out, _ = call(capsys, "status", "--out", str(results))
+    assert code == 0
+    assert "trials    2" in out
+    assert ["completed", "1"] in [line.split()[:2] for line in out.splitlines()]
+    assert "training loss" in out  # the message of the diverged trial
+
+
+def test_the_newest_run_is_read(results, folder, capsys):
+    import os
+    import shutil
+
+    for name, time in (("old", 1), ("new", 2), ("older", 0)):
+        shutil.copytree(results, folder / "results" / "runs" / name)
+        for record in (folder / "results" / "runs" / name / "commits").iterdir():
+            os.utime(record, (time, time))
+    assert "run       results/runs/new" in call(capsys, "status")[1]
+
+
+@pytest.mark.parametrize(("form", "start"), [("csv", "status,n\ncompleted,1\n"), ("json", "[\n{"), ("markdown", "| status")])
+def test_query(results, capsys, form, start):
+    sql = "SELECT status, count(*) AS n FROM trials GROUP BY 1 ORDER BY 1"
+    code, out, err = call(capsys, "query", sql, "--out", str(results), "--format", form)
+    assert (code, err) == (0, "")
+    assert out.startswith(start)
+
+
+def test_query_as_parquet_is_bytes(results):
+    command = [sys.executable, "-m", "suite", "query", "FROM trials", "--out", str(results), "--format", "parquet"]
+    out = subprocess.run(command, capture_output=True, check=True, cwd=ROOT).stdout
+    assert out[:4] == out[-4:] == b"PAR1"
+
+
+@pytest.mark.parametrize("sql", ["SELEC 1", "SELECT nonsense FROM trials", "DROP VIEW trials"])
+def test_wrong_sql_is_one_sentence(results, capsys, sql):
+    code, out, err = call(capsys, "query", sql, "--out", str(results))
+    assert (code, out) == (2, "")
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+
+
+def first_key(capsys, results):
+    sql = "SELECT key FROM trials WHERE status = 'diverged'"
+    return call(capsys, "query", sql, "--out", str(results), "--format", "csv")[1].split()[1]
+
+
+def test_why(results, capsys):
+    key = first_key(capsys, results)
+    code, out, err = call(capsys, "why", key[:6], "--out", str(results))
+    lines = dict(line.split(maxsplit=1) for line in out.splitlines())
+    assert f"FROM flight WHERE key = '{key}'" in out
+    assert (code, err) == (0, "")
+    assert (lines["key"], lines["task"], lines["optimizer"]) == (key, "quadratic", "sgd(lr=10)")
+    assert lines["status"].startswith("diverged: the training loss stayed above")
+    assert lines["code"] == "is the same today"
+    assert json.loads(lines["spec"])["budget"] == 200
+
+
+def test_why_names_the_files_that_changed(results, capsys, monkeypatch):
+    from suite import reading
+
+    key, today = first_key(capsys, results), reading.fingerprint
+    monkeypatch.setattr(reading, "fingerprint", lambda trial: ("0", {**today(trial)[1], "baselines/flops.py": "other"}))
+    assert "baselines/flops.py changed" in call(capsys, "why", key, "--out", str(results))[1]
+
+
+@pytest.mark.parametrize(("key", "message"), [("zz", "has a key that begins with 'zz'"), ("", "several keys begin with ''")])
+def test_why_refuses(results, capsys, key, message):
+    code, out, err = call(capsys, "why", key, "--out", str(results))
+    assert (code, out) == (2, "")
+    assert message in err
+
+
+def test_a_damaged_file_is_named(results, tmp_path, capsys):
+    import shutil
+
+    run = tmp_path / "copy"
+    shutil.copytree(results, run)
+    part = next((run / "data").glob("metrics-*"))
+    part.write_bytes(part.read_bytes()[:-1] + b"?")
+    code, out, err = call(capsys, "status", "--out", str(run))
+    assert code == 0
+    assert f"damaged   data/{part.name}" in out
+    assert part.name in err
+
+
+def test_verify_stores_what_it_measures(folder, capsys):
+    (folder / "mine.py").write_text(CHECK)
+    line = ["verify", "--family", "plugin", "--plugin", "mine.py", "--out", "run"]
+    code, out, err = call(capsys, *line)
+    assert (code, out) == (0, "mine: seed = 0 in [0, 0] ok\nmine: free = 3 recorded\n")
+    assert err == "2 measurements of 1 checks, none failed\n"
+    stored = call(capsys, "query", "SELECT quantity, value, passed FROM checks", "--out", "run", "--format", "csv")[1]
+    assert stored == "quantity,value,passed\nseed,0.0,true\nfree,3.0,true\n"
+
+
+@pytest.mark.slow
+def test_report(results, folder, capsys):
+    code, out, _ = call(capsys, "report", "--out", str(results), "--to", "pages")
+    assert code == 0
+    assert out.splitlines()[0] == "pages/leaderboard.md"
+    assert all((folder / path).stat().st_size for path in out.splitlines())
+
+
+FAILURES = {
+    "out of bounds": ('Measurement("free", 3.0)', 'Measurement("free", 3.0, 4)', "mine: free = 3 ≥ 4 FAILED\n"),
+    "not a number": (
+        'Measurement("free", 3.0)',
+        'Measurement("free", float("nan"), high=1)',
+        "mine: free = nan ≤ 1 FAILED\n",
+    ),
+    "exception": ('yield Measurement("free", 3.0)', "1 / 0", "mine: FAILED with an exception\n"),
+}
+
+
+@pytest.mark.parametrize(("old", "new", "last"), FAILURES.values(), ids=FAILURES)
+def test_verify_fails(folder, capsys, old, new, last):
+    (folder / "mine.py").write_text(CHECK.replace(old, new))
+    code, out, err = call(capsys, "verify", "--family", "plugin", "--plugin", "mine.py")
+    assert code == 1
+    assert out.endswith(last)
+    assert err.endswith("1 failed\n")
+
+
+def test_an_interrupt_is_130(monkeypatch, capsys):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("suite.listing.rows", stop)
+    assert call(capsys, "list")[0] == 130
+
+
+def test_a_bug_keeps_its_traceback(monkeypatch):
+    monkeypatch.setattr("suite.listing.rows", lambda *_: int("no number"))
+    with pytest.raises(ValueError, match="invalid literal"):
+        main(["list"])
+
+
+def test_run_passes_every_option_on(folder, monkeypatch):
+    seen = []
+    monkeypatch.setattr("suite.run.run", lambda options: seen.append(options) or 1)
+    line = (
+        "run --grid smoke --out o --only task=wine --seeds 3 --budget 0.1x --task wine --task digits --network mlp "
+        "--optimizer sgd(lr=0.1) --data . --download --local --address a:1 --workers 2 --cpus-per-trial 2 "
+        "--gpus-per-trial 0.25 --timeout 9 --keep-stale --retry error --retry lost"
+    )
+    assert main(line.split()) == 1
+    given = {name: value for name, value in vars(seen[0]).items() if name not in ("out", "data")}
+    assert given == {
+        "grid": "smoke", "only": "task=wine", "seeds": 3, "budget": "0.1x", "tasks": ("wine", "digits"),
+        "networks": ("mlp",), "optimizers": ("sgd(lr=0.1)",), "plugins": (), "download": True, "local": True,
+        "address": "a:1", "workers": 2,
+        "cpus_per_trial": 2.0, "gpus_per_trial": "0.25", "timeout": 9.0, "keep_stale": True, "retry": ("error", "lost"),
+    }  # fmt: skip
+
+
+def test_the_module_runs():
+    out = subprocess.run([sys.executable, "-m", "suite", "lits"], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert (out.returncode, out.stdout) == (2, "")
+    assert out.stderr == "error: no such command 'lits'; did you mean 'list'?\nhint: python -m suite --help\n"

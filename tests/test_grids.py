@@ -1,0 +1,243 @@
+"""Grids, cells, and what the command line changes about them."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from suite import grids, selection
+from suite.catalog import Catalog
+from suite.cell import Cell
+from suite.trial import label_of, name_of
+
+ROOT = Path(__file__).parent.parent
+FAMILIES = ("fractional", "forward", "stable", "integrators", "kinks")
+
+
+@pytest.fixture(scope="module")
+def catalog():
+    return Catalog()
+
+
+def cell(catalog, task="wine", optimizer="sgd", **fields):
+    task = catalog.parse("task", task)
+    network = catalog.parse("network", fields.pop("network", task.reference_network))
+    return Cell(task=task, network=network, optimizer=catalog.parse("optimizer", optimizer), **fields)
+
+
+# -- cells ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_cell_without_tuning_is_its_seeds(catalog):
+    trials = list(cell(catalog, seeds=3).trials())
+    assert [t.seed for t in trials] == [0, 1, 2]
+    assert {(t.stage, t.tune, t.labels, t.budget) for t in trials} == {("eval", 0, ("", ""), trials[0].task.budget)}
+
+
+def test_a_tuned_cell_keeps_its_labels(catalog):
+    tuned = cell(catalog, tune=5, seeds=2, budget=7.0)
+    study = list(tuned.tuning_trials())
+    evaluation = list(tuned.evaluation_trials(study[3]))
+    assert len({t.key for t in study}) == 5
+    assert study[0].optimizer == tuned.optimizer
+    assert {(t.stage, t.seed, t.tune, t.labels, t.budget) for t in study} == {("tune", 0, 5, tuned.labels, 7.0)}
+    assert {(t.stage, t.optimizer, t.labels) for t in evaluation} == {("eval", study[3].optimizer, tuned.labels)}
+    assert len({t.stream("method") for t in study}) == 1  # points differ in nothing but their hyperparameters
+
+
+def test_refusals_name_the_reason(catalog):
+    assert cell(catalog).refusal() == ""
+    assert cell(catalog, optimizer="fomoh", clip=1.0).refusal() == (
+        "clipping acts on the gradient, which fomoh does not ask for"
+    )
+    fractional = cell(catalog, optimizer="fomoh", network="fractional_mlp(alpha=0.9)").refusal()
+    assert "fomoh needs curvature" in fractional
+    assert cell(catalog, network="convnet").refusal() != ""
+
+
+# -- --only, --seeds, --budget, axes --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("only", "expected"),
+    [
+        ("optimizer=sgd", {("wine", "sgd"), ("digits", "sgd")}),
+        ("optimizer=sgd,task=wine", {("wine", "sgd")}),
+        ("optimizer=sgd,optimizer=adam", {("wine", "sgd"), ("digits", "sgd"), ("wine", "adam"), ("digits", "adam")}),
+        ("optimizer=a*,task=d*", {("digits", "adam"), ("digits", "adamw")}),
+        ("network=mlp(width=32*", {("wine", "sgd"), ("wine", "adam"), ("wine", "adamw")}),
+        ("", {(t, o) for t in ("wine", "digits") for o in ("sgd", "adam", "adamw")}),
+    ],
+)
+def test_only(catalog, only, expected):
+    cells = [cell(catalog, task, optimizer) for task in ("wine", "digits") for optimizer in ("sgd", "adam", "adamw")]
+    kept = selection.select(cells, only)
+    assert {(name_of(c.task), name_of(c.optimizer)) for c in kept} == expected
+
+
+@pytest.mark.parametrize(
+    ("only", "words"),
+    [
+        ("optimiser=sgd", "--only knows no 'optimiser'; expected task, network, optimizer"),
+        ("sgd", "--only knows no 'sgd'"),
+        ("task=", "--only task has no pattern"),
+        ("task=wien", "selects nothing of this grid: no task of it is called that"),
+        ("task=digits,optimizer=adam", "each part matches something, but no cell matches all"),
+    ],
+)
+def test_only_that_selects_nothing_is_said(catalog, only, words):
+    cells = [cell(catalog, "wine", "adam"), cell(catalog, "digits", "sgd")]
+    with pytest.raises(ValueError, match=words.replace("(", r"\(")):
+        selection.select(cells, only)
+
+
+@pytest.mark.parametrize(("text", "expected"), [("0.1x", 0.1), ("2X", 2.0), ("500", None), (None, 1.0)])
+def test_budget(catalog, text, expected):
+    (changed,) = selection.with_budget([cell(catalog)], text)
+    trial = next(changed.trials())
+    assert trial.budget == (500.0 if expected is None else pytest.approx(expected * trial.task.budget))
+
+
+@pytest.mark.parametrize("text", ["0", "-1x", "x", "ten", "inf", "nan"])
+def test_bad_budget(catalog, text):
+    with pytest.raises(ValueError, match="--budget must be a factor like 0.1x"):
+        selection.with_budget([cell(catalog)], text)
+
+
+def test_seeds(catalog):
+    (changed,) = selection.with_seeds([cell(catalog, seeds=9)], 2)
+    assert changed.seeds == 2
+    trials = list(cell(catalog, seeds=4).trials())
+    assert selection.with_seeds(trials, 3) == trials[:3]
+    with pytest.raises(ValueError, match="--seeds must be at least 1: 0"):
+        selection.with_seeds([changed], 0)
+
+
+def test_a_replaced_task_brings_its_reference_network(catalog):
+    cells = [cell(catalog, optimizer="sgd"), cell(catalog, optimizer="adam", network="mlp(width=7)")]
+    axes = {"task": ("digits", "diabetes"), "network": (), "optimizer": ("lion", "muon")}
+    changed = selection.replace_axes(cells, axes, catalog)
+    assert len(changed) == 8
+    assert {label_of(c.network) for c in changed if name_of(c.task) == "digits"} == {
+        label_of(catalog.parse("network", catalog.parse("task", "digits").reference_network)), "mlp(width=7)",
+    }  # fmt: skip
+    assert {name_of(c.optimizer) for c in changed} == {"lion", "muon"}
+
+
+def test_the_same_cell_is_kept_once(catalog):
+    cells = [cell(catalog, optimizer="sgd"), cell(catalog, optimizer="adam")]
+    assert len(selection.replace_axes(cells, {"optimizer": ("lion",)}, catalog)) == 1
+
+
+# -- the grids --------------------------------------------------------------------------------------------------------------
+
+
+def test_names_and_summaries_do_not_import_torch():
+    code = "import sys; from suite.grids import find, names; names(); find('full'); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+def test_smoke_covers_everything_on_embedded_data(catalog):
+    cells = grids.expand("smoke", catalog)
+    for kind in ("optimizer", "network"):
+        assert {entry.name for entry in catalog.entries(kind)} <= {name_of(getattr(c, kind)) for c in cells}
+    assert sum(c.seeds for c in cells) >= 40
+    assert not any(hasattr(c.task, "download") for c in cells)
+
+
+def test_quick_is_complete(catalog):
+    cells = grids.expand("quick", catalog)
+    tasks = {label_of(c.task) for c in cells}
+    methods = {(_role(c, catalog), label_of(c.optimizer)) for c in cells}
+    assert len(tasks) >= 8
+    assert len(cells) == len(tasks) * len(methods)
+    assert {(c.seeds, c.tune) for c in cells} == {(6, 4)}
+    assert [c.refusal() for c in cells if c.refusal()] == []
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_family_grids_hold_their_family_and_controls(catalog, family):
+    cells = grids.expand(family, catalog)
+    for kind in ("optimizer", "network"):
+        assert {e.name for e in catalog.entries(kind, family)} <= {name_of(getattr(c, kind)) for c in cells}
+    controls = {(name_of(c.optimizer), label_of(c.task)) for c in cells if _role(c, catalog) == "reference"}
+    tasks = {label_of(c.task) for c in cells}
+    assert len(tasks) >= 8
+    assert min(c.seeds for c in cells) >= 8
+    assert {(name, task) for name in ("sgd", "adamw") for task in tasks} <= controls
+
+
+def test_full_crosses_everything(catalog):
+    cells = grids.expand("full", catalog)
+    tasks = [entry.name for entry in catalog.entries("task")]
+    on_reference = {(name_of(c.task), name_of(c.optimizer)) for c in cells if _role(c, catalog) == "reference"}
+    assert {(t, e.name) for t in tasks for e in catalog.entries("optimizer")} <= on_reference
+    trained = {(name_of(c.task), name_of(c.network), name_of(c.optimizer)) for c in cells}
+    networks = [entry.name for entry in catalog.entries("network")]
+    assert {(t, n, o) for t in tasks for n in networks for o in ("sgd", "adamw")} <= trained
+    assert {(c.seeds, c.tune) for c in cells} == {(10, 20)}
+    assert len(set(cells)) == len(cells)
+
+
+def test_unknown_grid_suggests():
+    with pytest.raises(ValueError, match="unknown grid 'smok'; did you mean 'smoke'?"):
+        grids.find("smok")
+    with pytest.raises(ValueError, match="unknown grid 'xyz'; expected FILE.py or one of"):
+        grids.find("xyz")
+
+
+def test_own_grid(tmp_path, catalog):
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from suite.cell import Cell\n"
+        "def grid(catalog):\n"
+        "    task = catalog.parse('task', 'wine')\n"
+        "    yield from Cell(task=task, network=catalog.parse('network', 'mlp'),\n"
+        "                    optimizer=catalog.parse('optimizer', 'sgd'), seeds=2).trials()\n"
+        "def small(catalog):\n"
+        "    return list(grid(catalog))[:1]\n"
+    )
+    assert [len(grids.expand(f"{file}{end}", catalog)) for end in ("", ":grid", ":small")] == [2, 2, 1]
+    with pytest.raises(ValueError, match="has no function 'large'; define `def large"):
+        grids.find(f"{file}:large")
+    with pytest.raises(FileNotFoundError, match="no such grid file: "):
+        grids.find(str(tmp_path / "other.py"))
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("def grid(catalog:\n", "line 1: SyntaxError"),
+        ("x = 1\nimport nowhere_at_all\n", "line 2: ModuleNotFoundError"),
+        ("def grid(catalog):\n    yield 1\n", "yields a int; expected Cell or Trial"),
+        ("def grid(catalog):\n\n    yield 1 / 0\n", "line 3: ZeroDivisionError: division by zero"),
+        ("def grid(catalog):\n    yield catalog.parse('task', 'wien')\n", "line 2: ValueError: unknown task 'wien'"),
+    ],
+)
+def test_a_broken_grid_file_is_named_with_its_line(tmp_path, catalog, source, words):
+    file = tmp_path / "broken.py"
+    file.write_text(source)
+    with pytest.raises(ValueError, match=words) as caught:
+        grids.expand(str(file), catalog)
+    assert str(file) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_competitor_that_workers_cannot_find_is_refused(tmp_path, catalog):
+    file = tmp_path / "hidden.py"
+    file.write_text(
+        "from suite.cell import Cell\n"
+        "from baselines.standard.sgd import Sgd\n"
+        "class Mine(Sgd):\n    pass\n"
+        "def grid(catalog):\n"
+        "    task = catalog.parse('task', 'wine')\n"
+        "    yield Cell(task=task, network=catalog.parse('network', 'mlp'), optimizer=Mine())\n"
+    )
+    with pytest.raises(ValueError, match="uses the optimizer Mine, whose file is not loaded; add --plugin FILE"):
+        grids.expand(str(file), catalog)
+
+
+def _role(cell, catalog):
+    """The network's label, or "reference" where it is the one that the task names."""
+    reference = catalog.parse("network", cell.task.reference_network)
+    return "reference" if cell.network == reference else label_of(cell.network)

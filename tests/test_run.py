@@ -1,0 +1,376 @@
+"""The driver: what runs again, what waits, what is kept when something dies. Trials are stubs unless the name says real."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from suite import cluster, driver
+from suite.agenda import Agenda, Stored
+from suite.catalog import Catalog
+from suite.cell import Cell
+from suite.driver import Driver
+from suite.executor import Answer
+from suite.interrupt import Interrupt
+from suite.prepare import read_stored
+from suite.progress import Progress
+from suite.run import RunOptions, plan, run
+from suite.store import Store
+from suite.trial import Row, Status, name_of
+from suite.worker import identity_of
+
+ROOT = Path(__file__).parent.parent
+CATALOG = Catalog()
+
+
+def cell(optimizer="sgd", task="wine", **fields):
+    task = CATALOG.parse("task", task)
+    network = CATALOG.parse("network", task.reference_network)
+    return Cell(task=task, network=network, optimizer=CATALOG.parse("optimizer", optimizer), **{"seeds": 3, **fields})
+
+
+def end(trial, status="completed", code="v1", **measured):
+    """The row that a worker returns."""
+    columns = {"fingerprint": code, "grid": "g", "attempt": 1, "wall_seconds": 0.5, "message": "", "higher_is_better": True}
+    return {**identity_of(trial, CATALOG), **columns, "status": status, "primary": "accuracy", **measured}
+
+
+class StubExecutor:
+    """Finishes trials in random order, two at a time; `ends` says how."""
+
+    places, inline = 2, False
+
+    def __init__(self, ends=None, stop_after=None):
+        self.ends, self.stop_after = ends or (lambda trial, attempt: end(trial, best_validation=0.5)), stop_after
+        self.flying, self.ran, self.interrupt = {}, [], None
+        self.random = random.Random(0)
+
+    def start(self):
+        pass
+
+    def free(self):
+        return len(self.flying) < self.places
+
+    def submit(self, key, payload):
+        assert key not in self.flying
+        self.flying[key] = payload
+
+    def poll(self, seconds):
+        if self.interrupt and len(self.ran) == self.stop_after:
+            self.interrupt.hit = True
+            return []
+        key = self.random.choice(list(self.flying))
+        payload = self.flying.pop(key)
+        trial = CATALOG.trial(payload["spec"])
+        self.ran.append(trial)
+        result = self.ends(trial, payload["attempt"])
+        if isinstance(result, Answer):
+            return [result]
+        curve = {"key": key, "step": 1, "split": "train", "name": "loss", "value": 1.0}
+        return [Answer(key, [Row("metrics", curve), Row("trials", {**result, "attempt": payload["attempt"]})])]
+
+    def close(self):
+        self.flying.clear()
+
+
+def drive(folder, items, executor=None, code="v1", **policy):
+    """Run the items with stubs and return executor and driver."""
+    executor = executor or StubExecutor()
+    store = Store(folder)
+    agenda = Agenda(items, read_stored(store), lambda trial: code, **policy)
+    made = Driver(
+        agenda, executor, store, Progress(),
+        payload=lambda trial, attempt: {"spec": trial.spec, "attempt": attempt},
+        identity=lambda trial, attempt: {**identity_of(trial, CATALOG), "fingerprint": code, "attempt": attempt},
+    )  # fmt: skip
+    executor.interrupt = Interrupt()
+    made.drive(executor.interrupt)
+    return executor, made
+
+
+def stored(folder):
+    """Return the rows that count by key, after checking that each key has its rows of all tables exactly once."""
+    store = Store(folder)
+    files, keys = store.files(), store.keys()
+    counts = {}
+    for table in ("trials", "metrics"):
+        dropped = set(files.drop[table])
+        rows = [(file, key) for file in files.files[table] for key in pq.read_table(file, columns=["key"])["key"].to_pylist()]
+        counts[table] = Counter(key for file, key in rows if (file, key) not in dropped)
+    assert counts["trials"] == dict.fromkeys(keys, 1)
+    return {key: entry.row for key, entry in read_stored(store).items()}
+
+
+# -- what runs --------------------------------------------------------------------------------------------------------------
+
+
+def test_everything_runs_once_and_then_nothing(tmp_path):
+    items = [cell(), cell("adam"), *cell("lion").trials()]
+    first, _ = drive(tmp_path, items)
+    assert len(first.ran) == len({t.key for t in first.ran}) == 9
+    assert set(stored(tmp_path)) == {t.key for t in first.ran}
+    second, made = drive(tmp_path, items)
+    assert second.ran == []
+    assert (made.agenda.there, made.agenda.left) == (9, 0)
+
+
+@pytest.mark.parametrize("stop", [0, 1, 4, 11])
+def test_a_run_goes_on_where_it_was_interrupted(tmp_path, stop):
+    items = [cell(tune=4, seeds=2), cell("adam", tune=4, seeds=2)]
+    first, _ = drive(tmp_path, items, StubExecutor(stop_after=stop))
+    assert len(stored(tmp_path)) == len(first.ran) == stop
+    second, made = drive(tmp_path, items)
+    assert len(second.ran) == 12 - stop
+    assert made.agenda.left == 0
+    assert len(stored(tmp_path)) == 12
+
+
+def test_an_evaluation_waits_for_its_own_study_and_takes_the_best_point(tmp_path):
+    quick, slow = cell(tune=3, seeds=2), cell("adam", tune=3, seeds=2)
+    order = list(quick.tuning_trials())
+    ends = lambda trial, attempt: end(trial, best_validation=0.9 if trial.optimizer == order[2].optimizer else 0.5)  # noqa: E731
+    executor, _ = drive(tmp_path, [quick, slow], StubExecutor(ends))
+    ran = [t for t in executor.ran if name_of(t.optimizer) == "sgd"]
+    assert [t.stage for t in ran] == ["tune"] * 3 + ["eval"] * 2
+    assert {t.optimizer for t in ran[3:]} == {order[2].optimizer}
+
+
+def test_stale_results_run_again_and_replace_the_old_ones(tmp_path):
+    drive(tmp_path, [cell()])
+    kept, made = drive(tmp_path, [cell()], code="v2", keep_stale=True)
+    assert kept.ran == []
+    again, made = drive(tmp_path, [cell()], StubExecutor(lambda t, a: end(t, code="v2", best_validation=0.7)), code="v2")
+    assert (len(again.ran), made.agenda.stale) == (3, 3)
+    assert {row["best_validation"] for row in stored(tmp_path).values()} == {0.7}
+    last, _ = drive(tmp_path, [cell()], code="v2")
+    assert last.ran == []
+
+
+def test_another_choice_of_a_new_study_replaces_the_old_evaluation(tmp_path):
+    tuned = cell(tune=3, seeds=2)
+    study = list(tuned.tuning_trials())
+
+    def favour(index, code):
+        return lambda t, a: end(t, code=code, best_validation=0.9 if t.optimizer == study[index].optimizer else 0.5)
+
+    drive(tmp_path, [tuned], StubExecutor(favour(1, "v1")))
+    drive(tmp_path, [tuned], StubExecutor(favour(2, "v2")), code="v2")
+    evaluated = [key for key, row in stored(tmp_path).items() if row["stage"] == "eval"]
+    assert sorted(evaluated) == sorted(t.key for t in tuned.evaluation_trials(study[2]))
+
+
+@pytest.mark.parametrize(("retry", "expected"), [((), {"lost"}), (("error",), {"lost", "error"}), (("diverged",), {"lost", "diverged"})])
+def test_lost_trials_run_again_and_others_on_request(tmp_path, retry, expected):
+    ways = {0: "lost", 1: "error", 2: "diverged", 3: "completed"}
+    drive(tmp_path, [cell(seeds=4)], StubExecutor(lambda t, a: end(t, ways[t.seed])))
+    again, _ = drive(tmp_path, [cell(seeds=4)], retry=retry)
+    assert {ways[t.seed] for t in again.ran} == expected
+    now = {row["seed"]: row["status"] for row in stored(tmp_path).values()}
+    assert now == {seed: "completed" if way in expected else way for seed, way in ways.items()}
+
+
+def test_a_worker_that_dies_costs_an_attempt(tmp_path):
+    def ends(trial, attempt):
+        dies = trial.seed == 0 or (trial.seed == 1 and attempt < 3)
+        return Answer(trial.key, None, Status.LOST, "the worker died") if dies else end(trial)
+
+    executor, made = drive(tmp_path, [cell()], StubExecutor(ends))
+    assert Counter(t.seed for t in executor.ran) == {0: 3, 1: 3, 2: 1}
+    assert {r["seed"]: (r["status"], r["message"]) for r in stored(tmp_path).values()} == {
+        0: ("lost", "the worker died"), 1: ("completed", ""), 2: ("completed", ""),
+    }  # fmt: skip
+    assert (made.tally.run, made.tally.failed) == (3, 1)
+
+
+def test_errors_and_timeouts_are_not_tried_again(tmp_path):
+    ways = {0: Status.ERROR, 1: Status.TIMEOUT, 2: Status.ERROR}
+    executor, made = drive(tmp_path, [cell()], StubExecutor(lambda t, a: Answer(t.key, None, ways[t.seed], "why")))
+    assert len(executor.ran) == 3
+    assert (made.tally.run, made.tally.failed) == (3, 2)
+    assert {row["status"] for row in stored(tmp_path).values()} == {"error", "timeout"}
+
+
+def test_a_study_whose_points_all_fail_is_evaluated_as_given(tmp_path):
+    tuned = cell(tune=3, seeds=2)
+    executor, _ = drive(tmp_path, [tuned], StubExecutor(lambda t, a: end(t, "nonfinite")))
+    assert {t.optimizer for t in executor.ran if t.stage == "eval"} == {tuned.optimizer}
+
+
+@pytest.mark.parametrize("tune", [0, 4])
+def test_a_pair_that_cannot_work_leaves_one_row_a_seed(tmp_path, tune):
+    impossible = cell("fomoh", clip=1.0, tune=tune)
+    executor, made = drive(tmp_path, [impossible, cell()])
+    rows = [row for row in stored(tmp_path).values() if row["status"] == "skipped"]
+    assert [row["message"] for row in rows] == ["clipping acts on the gradient, which fomoh does not ask for"] * 3
+    assert (len(executor.ran), made.tally.run, made.tally.skipped) == (3, 3, 3)
+    _, again = drive(tmp_path, [impossible, cell()])
+    assert (again.tally.skipped, again.agenda.there) == (0, 6)
+
+
+def test_the_longest_trials_are_handed_out_first():
+    items = [cell(budget=1, seeds=1), cell("adam", budget=9, seeds=2), cell("lion", budget=5, seeds=1)]
+    agenda = Agenda(items, {}, lambda trial: "v1")
+    assert [agenda.pop().trial.budget for _ in range(4)] == [9, 9, 5, 1]
+    (slow,) = cell(task="digits", budget=1, seeds=1).trials()
+    known = {slow.key: Stored("r", "v1", end(slow, wall_seconds=100.0, status="lost"))}  # measured: beats budgets alone
+    agenda = Agenda([cell(task="digits", budget=1, seeds=1), cell(task="digits", budget=3, seeds=1)], known, lambda t: "v1")
+    assert agenda.seconds_left() == pytest.approx(400.0)
+
+
+def test_a_full_disk_keeps_the_rows_and_stops_the_handing_out(tmp_path, monkeypatch):
+    monkeypatch.setattr(driver, "COMMIT_SECONDS", 0.0)
+    real, left, refused = Store.commit, [2], []
+
+    def commit(self, rows, supersedes=()):
+        if left[0] and rows:
+            left[0] -= 1
+            refused.append(len(rows))
+            raise OSError(28, "No space left on device")
+        real(self, rows, supersedes)
+
+    class Patient(StubExecutor):
+        def poll(self, seconds):
+            return super().poll(seconds) if self.flying else []
+
+    monkeypatch.setattr(Store, "commit", commit)
+    executor, _ = drive(tmp_path, [cell(seeds=6)], Patient())
+    assert len(refused) == 2
+    assert set(stored(tmp_path)) == {t.key for t in executor.ran}
+    assert len(executor.ran) == 6
+
+
+# -- what the user sees ---------------------------------------------------------------------------------------------------
+
+GRID = """
+from suite.cell import Cell
+def grid(catalog):
+    for name in ("wine", "diabetes"):
+        task = catalog.parse("task", name)
+        network = catalog.parse("network", task.reference_network)
+        for text in ("sgd", "adam"):
+            optimizer = catalog.parse("optimizer", text)
+            yield Cell(task=task, network=network, optimizer=optimizer, seeds=SEEDS, tune=2, budget=BUDGET)
+"""
+
+
+@pytest.fixture
+def grid(tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text(GRID.replace("SEEDS", "2").replace("BUDGET", "3"))
+    return file
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "words"),
+    [
+        ({"grid": "smok"}, ValueError, "unknown grid 'smok'"),
+        ({"only": "task=x"}, ValueError, "selects nothing"),
+        ({"tasks": ("wien",)}, ValueError, "unknown task 'wien'"),
+        ({"budget": "little"}, ValueError, "--budget must be"),
+        ({"seeds": 0}, ValueError, "--seeds must be"),
+        ({"data": Path("nowhere-at-all")}, FileNotFoundError, "there is no data folder nowhere-at-all"),
+        ({"download": True}, ValueError, "--download needs a folder"),
+        ({"tasks": ("etth1",)}, FileNotFoundError, "ETTh1"),
+        ({"grid": "full", "only": "task=etth1"}, FileNotFoundError, "ETTh1"),
+        ({"grid": "full", "only": "task=etth?"}, FileNotFoundError, "ETTh"),  # nothing else is left
+    ],
+)
+def test_bad_input_is_one_sentence_and_writes_nothing(tmp_path, grid, monkeypatch, change, error, words):
+    monkeypatch.delenv("FOSBENCH_DATA", raising=False)
+    options = RunOptions(**{"grid": str(grid), "out": tmp_path / "out", "local": True, **change})
+    with pytest.raises(error, match=words) as caught:
+        run(options)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_tasks_without_data_are_left_out_of_mixed_grids(tmp_path, monkeypatch):
+    monkeypatch.delenv("FOSBENCH_DATA", raising=False)
+    text = plan(RunOptions(grid="targets", out=tmp_path / "out", only="optimizer=adamw"))
+    assert "left out etth1: missing data file" in text
+    assert "already there: 0" in text
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_real_trials_in_this_process(tmp_path, grid, capfd):
+    options = RunOptions(grid=str(grid), out=tmp_path / "out", local=True)
+    assert "to run: 16 (stale: 0); already there: 0" in plan(options)
+    assert run(options) == 0
+    assert f"16 run, 0 already there, 0 skipped, 0 failed; results in {tmp_path / 'out'}" in capfd.readouterr().err
+    rows = stored(tmp_path / "out")
+    assert Counter(row["status"] for row in rows.values()) == {"completed": 16}
+    assert (tmp_path / "out" / "views.sql").exists()
+    assert run(options) == 0
+    captured = capfd.readouterr()
+    assert "nothing to run, 16 already there" in captured.err
+    assert captured.out == ""
+    assert "to run: 0 (stale: 0); already there: 16" in plan(options)
+
+
+def start(grid, out):
+    """Start a run in a process of its own and wait until it has committed something."""
+    command = [sys.executable, "-m", "suite", "run", "--grid", str(grid), "--out", str(out), "--local"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
+    limit = time.monotonic() + 120
+    while not list(out.glob("commits/*.json")):
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < limit
+        time.sleep(0.05)
+    return process
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+def test_a_real_run_that_is_ended_goes_on(tmp_path, grid, number):
+    grid.write_text(GRID.replace("SEEDS", "6").replace("BUDGET", "60"))
+    out = tmp_path / "out"
+    process = start(grid, out)
+    process.send_signal(number)
+    said = process.communicate(timeout=60)[1]
+    before = stored(out)
+    assert 0 < len(before) < 32
+    if number != signal.SIGKILL:
+        assert process.returncode == 130
+        assert f"interrupted with {32 - len(before)} trials left; the same command goes on from here" in said
+    options = RunOptions(grid=str(grid), out=out, local=True)
+    assert f"already there: {len(before)}" in plan(options)
+    assert run(options) == 0
+    after = stored(out)
+    assert len(after) == 32
+    assert before.items() <= after.items()
+
+
+# -- Ray's options, without starting it -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "devices", "fit", "expected"),
+    [
+        (None, 0, 4, 0.0), (None, 4, 64, 1.0), ("auto", 0, 4, 0.0), ("auto", 1, 4, 0.25), ("auto", 2, 6, 0.3333),
+        ("0", 2, 4, 0.0), ("0.15", 1, 4, 0.1666), ("0.5", 1, 4, 0.5), ("2", 4, 4, 2.0),
+    ],
+)  # fmt: skip
+def test_gpu_share(text, devices, fit, expected):
+    assert cluster.gpu_share(text, devices, fit) == expected
+
+
+@pytest.mark.parametrize(("text", "devices", "words"), [("1", 0, "has no GPU"), ("many", 1, "must be auto"), ("1.5", 2, "whole")])
+def test_bad_gpu_share(text, devices, words):
+    with pytest.raises(ValueError, match=words):
+        cluster.gpu_share(text, devices, 4)
+
+
+def test_a_cluster_that_does_not_answer_is_one_sentence():
+    executor = cluster.RayExecutor(address="127.0.0.1:1")
+    begin = time.monotonic()
+    with pytest.raises(ValueError, match=r"no Ray cluster answers at 127\.0\.0\.1:1: .*refused"):
+        executor.start()
+    assert time.monotonic() - begin < cluster.CONNECT_SECONDS + 1
