@@ -47,13 +47,12 @@ def cells(connection: duckdb.DuckDBPyConnection) -> pd.DataFrame:
     frame["scores"] = [
         np.where(np.isnan(scores), bad, scores) for scores, bad in zip(map(_floats, frame["scores"]), worst, strict=True)
     ]
-    frame["to_target"] = [None if target is None else _floats(target) for target in _objects(frame["to_target"])]
     intervals = [stats.median_interval(scores) for scores in frame["scores"]]
     for name in stats.MedianInterval._fields:
         frame[name] = pd.Series([getattr(interval, name) for interval in intervals], index=frame.index, dtype=float)
     cost = frame["median"] * np.where(worst < 0, -1.0, 1.0)
     frame["rank"] = cost.groupby(frame["task"]).rank(method="average") if len(frame) else pd.Series(dtype=float)
-    frame["median_to_target"] = [np.nan if t is None else float(np.median(t)) for t in frame["to_target"]]
+    frame["median_to_target"] = [float(np.median(t)) if len(t) else np.nan for t in map(_floats, frame["to_target"])]
     return frame
 
 
@@ -167,8 +166,3 @@ def _adjusted(common: pd.DataFrame, names: list[str], tasks: list[str]) -> dict[
 
 def _floats(values: object) -> stats.Array:
     return np.asarray(values, dtype=float)
-
-
-def _objects(column: pd.Series) -> list:
-    """A column of lists in which a missing one is None (pandas makes it NaN)."""
-    return [None if isinstance(value, float) or value is None else value for value in column]

@@ -206,7 +206,7 @@ def _panel(axes: Axes, cells: pd.DataFrame, bands: dict[str, Array], colours: di
     elif len(finite):
         _clip(axes, finite)
     _scale_x(axes, bands)
-    axes.set(title=_title(cells), xlabel="gradient equivalents", ylabel=f"validation {first['primary']}")
+    axes.set(title=_title(cells), xlabel="gradient equivalents", ylabel=f"validation {first['metric']}")
     if pd.notna(first["target"]):
         axes.axhline(first["target"], color="0.35", linewidth=0.8, linestyle=_DASHED, zorder=1)
 

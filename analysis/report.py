@@ -55,7 +55,7 @@ def summary(connection: duckdb.DuckDBPyConnection, top: int = 3) -> str:
             lines += [f"  {row.mean_rank:6.2f}  {row.method} ({row.failures} of {row.n})" for row in best.itertuples()]
     for task, rows in cells.groupby("task"):
         first = rows.iloc[0]
-        lines += [f"{task}, test {first['primary']} (median over seeds):"]
+        lines += [f"{task}, test {first['metric']} (median over seeds):"]
         best = rows.sort_values(["rank", "method"]).head(top)
         lines += [f"  {_score(row.median):>9}  {row.method} (n {row.n})" for row in best.itertuples()]
     return "\n".join(lines) + "\n"
@@ -190,7 +190,7 @@ def _task(rows: pd.DataFrame) -> list[str]:
     first = rows.iloc[0]
     direction = "higher" if first["higher_is_better"] else "lower"
     aim = "" if pd.isna(first["target"]) else f" Target on validation: {number(float(first['target']))}."
-    header = ["method", "rank", f"test {first['primary'] or 'metric'}", "95 % interval", "failed", "reached", "to target",
+    header = ["method", "rank", f"test {first['metric']}", "95 % interval", "failed", "reached", "to target",
               "seconds", "peak MB", "n"]  # fmt: skip
     ordered = rows.sort_values(["rank", "method"])
     return [f"{direction.capitalize()} is better.{aim}", markdown(header, [_task_row(row) for _, row in ordered.iterrows()])]

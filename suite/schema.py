@@ -24,7 +24,8 @@ _JSON = {b"content": b"json"}  # a string that holds JSON; rows may give dicts a
 def _schema(required: str, **columns: pa.DataType | pa.Field) -> pa.Schema:
     """Make a schema; `required` lists the columns that are never null."""
     fields = [
-        pa.field(name, kind.type, metadata=kind.metadata) if isinstance(kind, pa.Field)
+        pa.field(name, kind.type, metadata=kind.metadata)
+        if isinstance(kind, pa.Field)
         else pa.field(name, kind, nullable=name not in required.split())
         for name, kind in columns.items()
     ]

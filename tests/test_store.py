@@ -217,7 +217,9 @@ for start in range(0, 30, 3):
 
 def test_concurrent_writers_count_every_key_once(tmp_path):
     writers = [
-        subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path), str(i)], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
+        subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(tmp_path), str(i)], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}
+        )
         for i in range(3)
     ]
     assert [writer.wait(120) for writer in writers] == [0, 0, 0]

@@ -15,9 +15,9 @@ WITH networks AS (
     FROM time_to_target GROUP BY ALL
 ), cells AS (
     SELECT
-        task, method, optimizer, network, alias, setting, any_value(family) AS family,
-        any_value(optimizer_name) AS optimizer_name, any_value(network_family) AS network_family,
-        any_value("primary") AS "primary", any_value(higher_is_better) AS higher_is_better,
+        task, method, optimizer, network, alias, setting, coalesce(any_value(family), '') AS family,
+        coalesce(any_value(optimizer_name), '') AS optimizer_name, coalesce(any_value(network_family), '') AS network_family,
+        coalesce(any_value(metric), 'metric') AS metric, coalesce(any_value(higher_is_better), false) AS higher_is_better,
         count(*)::INTEGER AS n, count_if(failed)::INTEGER AS failures, list(if(failed, 'nan'::DOUBLE, test_at_best) ORDER BY seed) AS scores,
         max(target) AS target, max(budget) AS budget,
         median(seconds) FILTER (status = 'completed') AS seconds,
@@ -30,7 +30,8 @@ SELECT
         coalesce(retimed.seconds, cells.seconds) AS seconds,
         cells.packed AND retimed.seconds IS NULL AS packed
     ),
-    main.network IS NOT NULL AS is_main, reached.reached, reached.to_target
+    main.network IS NOT NULL AS is_main, coalesce(reached.reached, 0) AS reached,
+    coalesce(reached.to_target, []::DOUBLE[]) AS to_target
 FROM cells
 LEFT JOIN main USING (task, network)
 LEFT JOIN retimed USING (task, network, optimizer, alias)

@@ -1,0 +1,26 @@
+"""Options and fixtures that all tests share."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+def pytest_addoption(parser):
+    parser.addoption("--plugin", action="append", default=[], help="file of a competitor to put through the contract tests")
+
+
+def data_root():
+    """The folder of downloaded data sets, or None."""
+    named = os.environ.get("FOSBENCH_DATA")
+    beside = Path(__file__).resolve().parents[2] / "shared" / "data"
+    return Path(named) if named else beside if beside.is_dir() else None
+
+
+@pytest.fixture(scope="session")
+def data():
+    """The data root; tests that need one are skipped without."""
+    root = data_root()
+    if root is None:
+        pytest.skip("needs downloaded data: set FOSBENCH_DATA")
+    return root
