@@ -13,14 +13,12 @@ from analysis.views import question
 
 REFERENCES = ("sgd", "adamw")  # optimizers that costs are compared with, the first that ran everywhere
 MIN_TASKS = 6  # with fewer, no test over tasks can reach 5 %
-ON_REFERENCE = "reference network"
 
 
 class Board(NamedTuple):
     """Methods that ran on the same tasks, ranked over them.
 
     Attributes:
-        title: what varies.
         tasks: on which all ranked methods have rows.
         table: one row a method, best first: mean_rank, wins, failures, n, and ratios to `reference`.
         ranks: (tasks, methods) ranks among the ranked methods, in the order of `tasks` and `table`.
@@ -30,7 +28,6 @@ class Board(NamedTuple):
         adjusted: max-T p value of each method against the first of `table`, None likewise.
     """
 
-    title: str
     tasks: list[str]
     table: pd.DataFrame
     ranks: stats.Array
@@ -56,26 +53,12 @@ def cells(connection: duckdb.DuckDBPyConnection) -> pd.DataFrame:
     return frame
 
 
-def boards(frame: pd.DataFrame) -> list[Board]:
-    """Return the comparisons over tasks that the rows allow.
-
-    All methods by their own name; and, where tasks have different reference networks, the optimizers on each task's.
-    """
-    if frame.empty:
-        return []
-    found = [_board("methods", frame.assign(name=frame["method"]))]
-    main = frame[frame["is_main"]]
-    if main.groupby("task")["network"].first().nunique() > 1:
-        named = main.assign(name=main["optimizer"] + f" on {ON_REFERENCE}" + main["setting"])
-        found.append(_board("optimizers on each task's reference network", named))
-    return [board for board in found if len(board.table) > 1] or found[:1]
-
-
-def _board(title: str, frame: pd.DataFrame) -> Board:
+def board(frame: pd.DataFrame) -> Board:
+    """Return the comparison over tasks of all methods that have rows on each of them."""
     tasks = sorted(frame["task"].unique())
-    counts = frame.groupby("name")["task"].nunique()
+    counts = frame.groupby("method")["task"].nunique()
     full = sorted(counts[counts == len(tasks)].index)
-    common = frame[frame["name"].isin(full)].set_index(["name", "task"]).sort_index()
+    common = frame[frame["method"].isin(full)].set_index(["method", "task"]).sort_index()
     ranks = _ranks(common, full, tasks)
     order = sorted(range(len(full)), key=lambda i: (ranks[:, i].mean(), full[i]))
     names, ranks = [full[i] for i in order], ranks[:, order]
@@ -83,7 +66,7 @@ def _board(title: str, frame: pd.DataFrame) -> Board:
     table = pd.DataFrame([_row(common, name, tasks, ranks[:, i], reference) for i, name in enumerate(names)])
     enough = len(tasks) >= MIN_TASKS and len(names) > 1
     return Board(
-        title=title, tasks=tasks, table=table, ranks=ranks,
+        tasks=tasks, table=table, ranks=ranks,
         left_out={str(name): int(n) for name, n in counts.items() if n < len(tasks)}, reference=reference,
         omnibus=stats.iman_davenport(ranks) if enough else None,
         adjusted=_adjusted(common, names, tasks) if enough else None,

@@ -76,7 +76,7 @@ def rank_map(cells: pd.DataFrame) -> Figure:
         colours = sns.color_palette("crest", as_cmap=True)
         sns.heatmap(share.astype(float), ax=axes, cmap=colours, vmin=0, vmax=1, annot=notes.fillna(""), fmt="",
                     mask=share.isna() | failed.fillna(False).astype(bool), linewidths=0.8, annot_kws={"size": 8},
-                    cbar_kws={"ticks": [0, 1], "shrink": 0.6, "aspect": 12})  # fmt: skip
+                    cbar_kws={"ticks": [0, 1], "shrink": min(0.6, 6 / len(order)), "aspect": 12})  # fmt: skip
         _mark_failures(axes, failed, notes)
         bar: Any = axes.collections[0].colorbar
         bar.set_ticklabels(["best", "worst"])
@@ -141,11 +141,10 @@ def _share(cells: pd.DataFrame) -> pd.Series:
 
 
 def _labels(cells: pd.DataFrame) -> pd.Series:
-    """Name methods by what varies: the optimizer alone on a task's main network, the network under one optimizer."""
+    """Name methods by what varies: the network under one optimizer, else the method."""
     if cells["optimizer"].nunique() == 1 and cells["network"].nunique() > 1:
         return cells["network"] + cells["setting"]
-    alias = np.where(cells["setting"] != "", cells["setting"], "")
-    return (cells["optimizer"] + alias).where(cells["is_main"], cells["method"])
+    return cells["method"]
 
 
 def _note(row: pd.Series) -> str:
@@ -204,7 +203,7 @@ def _panel(axes: Axes, cells: pd.DataFrame, bands: dict[str, Array], colours: di
     if len(finite) and finite.min() > 0 and finite.max() / finite.min() > _DECADE and not first["higher_is_better"]:
         axes.set_yscale("log")
     elif len(finite):
-        _clip(axes, finite)
+        _clip(axes, finite, first["target"])
     _scale_x(axes, bands)
     axes.set(title=_title(cells), xlabel="gradient equivalents", ylabel=f"validation {first['metric']}")
     if pd.notna(first["target"]):
@@ -219,11 +218,15 @@ def _scale_x(axes: Axes, bands: dict[str, Array]) -> None:
         axes.set_xlim(0, float(positive.max()))
 
 
-def _clip(axes: Axes, finite: Array) -> None:
-    """Do not let one diverging method flatten all others."""
+def _clip(axes: Axes, finite: Array, target: float) -> None:
+    """Show the target, and do not let one diverging method flatten all others."""
     low, high = np.quantile(finite, [0.01, 0.97])
-    margin = 0.08 * (high - low) or 1.0
-    axes.set_ylim(max(finite.min(), low - (high - low)) - margin, min(finite.max(), high + (high - low)) + margin)
+    spread = high - low
+    low, high = max(finite.min(), low - spread), min(finite.max(), high + spread)
+    if pd.notna(target):
+        low, high = min(low, target), max(high, target)
+    margin = 0.05 * (high - low) or 1.0
+    axes.set_ylim(low - margin, high + margin)
 
 
 def _title(cells: pd.DataFrame) -> str:

@@ -34,11 +34,10 @@ def write_report(connection: duckdb.DuckDBPyConnection, to: Path | str) -> list[
     folder = Path(to)
     folder.mkdir(parents=True, exist_ok=True)
     cells = leaderboard.cells(connection)
-    found = leaderboard.boards(cells)
     figures = plots.all_figures(connection, cells) if len(cells) else {}
     written = [plots.save(figure, folder / name) for name, figure in figures.items()]
     page = folder / "leaderboard.md"
-    page.write_text(_page(connection, cells, found, list(figures)), encoding="utf-8")
+    page.write_text(_page(connection, cells, list(figures)), encoding="utf-8")
     return [page, *(path for pair in written for path in pair)]
 
 
@@ -48,11 +47,11 @@ def summary(connection: duckdb.DuckDBPyConnection, top: int = 3) -> str:
     if cells.empty:
         return "no evaluated trials yet\n"
     lines = []
-    for board in leaderboard.boards(cells):
-        if len(board.tasks) > 1 and len(board.table) > 1:
-            lines += [f"{board.title}, over {len(board.tasks)} tasks: mean rank (failed runs)"]
-            best = board.table.groupby("family", sort=False).head(top)
-            lines += [f"  {row.mean_rank:6.2f}  {row.method} ({row.failures} of {row.n})" for row in best.itertuples()]
+    board = leaderboard.board(cells)
+    if len(board.tasks) > 1 and len(board.table) > 1:
+        lines += [f"over {len(board.tasks)} tasks: mean rank (failed runs)"]
+        best = board.table.groupby("family", sort=False).head(top)
+        lines += [f"  {row.mean_rank:6.2f}  {row.method} ({row.failures} of {row.n})" for row in best.itertuples()]
     for task, rows in cells.groupby("task"):
         first = rows.iloc[0]
         lines += [f"{task}, test {first['metric']} (median over seeds):"]
@@ -61,16 +60,14 @@ def summary(connection: duckdb.DuckDBPyConnection, top: int = 3) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _page(connection: duckdb.DuckDBPyConnection, cells: pd.DataFrame, found: list[Board], figures: list[str]) -> str:
+def _page(connection: duckdb.DuckDBPyConnection, cells: pd.DataFrame, figures: list[str]) -> str:
     blocks = ["# Leaderboard", *_header(connection)]
     if cells.empty:
         blocks += ["No trial of the evaluation stage has been committed yet: there is nothing to compare."]
     if "ranks" in figures:
         blocks += ["![Ranks of all methods on all tasks](ranks.png)"]
-    for board in found:
-        blocks += [f"## Over tasks: {board.title}", *_over_tasks(board)]
     if len(cells):
-        blocks += ["## Per task", *_legend(cells)]
+        blocks += ["## Over tasks", *_over_tasks(leaderboard.board(cells)), "## Per task", *_legend(cells)]
         curves = [name for name in figures if name.startswith("curves")]
         blocks += [f"![Validation curves of the methods on each task]({name}.png)" for name in curves]
     for task, rows in cells.groupby("task"):
@@ -96,7 +93,7 @@ def _header(connection: duckdb.DuckDBPyConnection) -> list[str]:
         blocks += [f"**Mixed run:** the rows come from more than one {' and '.join(mixed)}; compare costs with care."]
     lost = sum(n for _, end, n in ends if end == "lost")
     if lost:
-        blocks += [f"{lost} trials were lost with their worker and count for nothing; the same command runs them again."]
+        blocks += [f"Lost with their worker: {lost} trials, which count for nothing; the same command runs them again."]
     return blocks
 
 
@@ -175,6 +172,7 @@ def _verdict(board: Board) -> list[str]:
 def _legend(cells: pd.DataFrame) -> list[str]:
     least = int(cells["n"].min())
     text = (
+        "A method without a network runs on the task's reference network. "
         "Test metric at the best validation point, median over seeds; a failed run counts as worst. "
         f"n is the number of seeds, {least} or more. "
     )
@@ -193,7 +191,9 @@ def _task(rows: pd.DataFrame) -> list[str]:
     header = ["method", "rank", f"test {first['metric']}", "95 % interval", "failed", "reached", "to target",
               "seconds", "peak MB", "n"]  # fmt: skip
     ordered = rows.sort_values(["rank", "method"])
-    return [f"{direction.capitalize()} is better.{aim}", markdown(header, [_task_row(row) for _, row in ordered.iterrows()])]
+    networks = rows.loc[rows["on_reference"], "network"].unique()
+    network = f" Reference network: `{networks[0]}`." if len(networks) else ""
+    return [f"{direction.capitalize()} is better.{aim}{network}", markdown(header, [_task_row(row) for _, row in ordered.iterrows()])]
 
 
 def _task_row(row: pd.Series) -> list[str]:

@@ -118,11 +118,19 @@ def _terminal(table: pa.Table, width: int) -> str:
 
 
 def _footer(table: pa.Table, columns: int) -> str:
-    rows = f"{MAX_ROWS} of {table.num_rows} rows" if table.num_rows > MAX_ROWS else f"{table.num_rows} rows"
+    rows = (
+        f"{MAX_ROWS} of {table.num_rows} rows"
+        if table.num_rows > MAX_ROWS
+        else f"{table.num_rows} row{'s' * (table.num_rows != 1)}"
+    )
     hidden = table.column_names[columns:]
     if not hidden and table.num_rows <= MAX_ROWS:
         return f"({rows})\n"
-    names = f"; {len(hidden)} columns hidden: {', '.join(hidden[:6])}{', …' if len(hidden) > 6 else ''}" if hidden else ""
+    names = (
+        f"; {len(hidden)} column{'s' * (len(hidden) != 1)} hidden: {', '.join(hidden[:6])}{', …' if len(hidden) > 6 else ''}"
+        if hidden
+        else ""
+    )
     return f"({rows}{names}; --format csv shows all)\n"
 
 

@@ -33,6 +33,9 @@ def refusal(objective: Objective, x: Tensor, y: Tensor, needs: frozenset[str]) -
     The derivatives are taken of a float64 copy on a few samples. `hvp` is compared with a central difference of `grad`,
     `jvp` with the gradient, `curvature` with `hvp` where the graph leaves that, else with a central difference.
     """
+    tracked = [name for name, _ in objective.named_buffers() if name.endswith("running_mean")]
+    if tracked and not needs & {"grad", "hvp"}:
+        return f"{tracked[0].removeprefix('network.')} would stay at its start: only reverse mode updates running statistics"
     asked = needs - {"grad"}
     if not asked:
         return ""

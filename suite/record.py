@@ -85,7 +85,7 @@ class Record:
             self._end(Status.NONFINITE, f"validation {task.primary} was {value} after step {self.clocks.step}")
             return False
         self.finals["validation"] = value
-        if task.target_value is not None and not self.crossing and self._reaches(value, task.target_value):
+        if task.target is not None and not self.crossing and self._reaches(value, task.target):
             self.crossing = {f"target_{clock}": reading for clock, reading in self.clocks.columns.items()}
         if self.best is None or (value > self.best if task.higher_is_better else value < self.best):
             self.best, self.best_clocks = value, replace(self.clocks)
@@ -110,7 +110,7 @@ class Record:
             "key": self.trial.key, "status": str(self.status), "message": self.message,
             "steps": clocks.step, "epochs": clocks.epochs, "gradients": clocks.gradients,
             "seconds": clocks.seconds, "warmup_seconds": clocks.warmup_seconds,
-            "primary": task.primary, "higher_is_better": task.higher_is_better, "target": task.target_value, **self.crossing,
+            "primary": task.primary, "higher_is_better": task.higher_is_better, "target": task.target, **self.crossing,
             "first_loss": self.first_loss, "final_loss": self.final_loss, "best_validation": self.best,
             "best_step": None if self.best is None else self.best_clocks.step,
             "final_validation": self.finals.get("validation"), "final_test": self.finals.get("test"),

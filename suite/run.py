@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from suite.prepare import Prepared
 
 INTERRUPTED = 130
+SHOWN = 20  # reasons of skipped trials that `plan` lists
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +120,7 @@ def _driver(options: RunOptions, prepared: Prepared, executor: Executor) -> Driv
 
     def identity(trial: Trial, attempt: int) -> Mapping[str, Any]:
         task = trial.task
-        known = {"primary": task.primary, "higher_is_better": task.higher_is_better, "target": task.target_value}
+        known = {"primary": task.primary, "higher_is_better": task.higher_is_better, "target": task.target}
         return {**identity_of(trial, prepared.catalog), **environment(), **known, **origin(trial, attempt)}
 
     return Driver(prepared.agenda, executor, prepared.store, Progress(), payload=payload, identity=identity)
@@ -184,12 +184,12 @@ def _decidable(prepared: Prepared) -> list[str]:
 
 
 def _skipped(prepared: Prepared) -> list[str]:
-    """Name each kind of cell that is skipped once, with the number of its trials."""
-    counts = Counter(
-        f"{label_of(job.trial.task)} × {job.trial.network_label} × {job.trial.optimizer_label}: {job.reason}"
-        for job in prepared.agenda.skips
-    )
-    return [f"skipped ({number} trials) {text}" for text, number in counts.items()]
+    """Name the reasons for which trials are skipped, each once, with the number of its trials and its tasks."""
+    reasons: dict[str, list[str]] = {}
+    for job in prepared.agenda.skips:
+        reasons.setdefault(job.reason, []).append(label_of(job.trial.task))
+    lines = [f"skipped {len(tasks)} on {', '.join(dict.fromkeys(tasks))}: {reason}" for reason, tasks in reasons.items()]
+    return lines[:SHOWN] + [f"... and {len(lines) - SHOWN} more reasons"] * (len(lines) > SHOWN)
 
 
 def _say(text: str) -> None:

@@ -38,7 +38,7 @@ TABLES: dict[str, pa.Schema] = {
     "trials": _schema(
         "key status",
         key=_TEXT, grid=_TEXT, stage=_TEXT, alias=_TEXT, task=_TEXT, network=_TEXT, optimizer=_TEXT,
-        task_name=_TEXT, network_name=_TEXT, optimizer_name=_TEXT,
+        task_name=_TEXT, network_name=_TEXT, optimizer_name=_TEXT, reference_network=_TEXT,
         network_family=_TEXT, optimizer_family=_TEXT, family=_TEXT,
         task_fields=_DOCUMENT, network_fields=_DOCUMENT, optimizer_fields=_DOCUMENT,
         tune=_SMALL, lr=_REAL, seed=_INT, budget=_REAL, precision=_TEXT, schedule=_TEXT, weight_decay=_REAL, clip=_REAL,
@@ -94,7 +94,10 @@ def table_from_rows(table: str, rows: list[dict[str, Any]]) -> pa.Table:
 
 def _column(table: str, field: pa.Field, rows: list[dict[str, Any]]) -> pa.Array:
     try:
-        values = [_cast(field, row.get(field.name)) for row in rows]
+        values = [row.get(field.name) for row in rows]
+        # curves have thousands of rows, nearly always of the exact type: those are not looked at one by one
+        if not set(map(type, values)) <= _EXACT[field.type]:
+            values = [_cast(field, value) for value in values]
         return pa.array(values, field.type)
     except (TypeError, OverflowError, pa.ArrowInvalid) as error:
         raise ValueError(f"column {table}.{field.name} takes {field.type}: {error}") from error
@@ -122,3 +125,11 @@ _ACCEPTED: dict[pa.DataType, tuple[type, Any]] = {
     _TEXT: (str, str), _INT: (Integral, int), _SMALL: (Integral, int), _REAL: (Real, float), _FLAG: (bool, bool),
     _TIME: (datetime, lambda value: value),
 }  # fmt: skip
+_EXACT: dict[pa.DataType, set[type]] = {
+    _TEXT: {str},
+    _INT: {int},
+    _SMALL: {int},
+    _REAL: {float},
+    _FLAG: {bool},
+    _TIME: set(),
+}

@@ -20,6 +20,21 @@ class Best(NamedTuple):
     value: float
     method: str
     seeds: int
+    higher_is_better: bool
+
+    @property
+    def eased(self) -> float:
+        """The value with four digits, rounded to the side that the value itself reaches.
+
+        >>> Best("t", "accuracy", 0.98329, "m", 10, True).eased, Best("t", "mse", 0.026901, "m", 10, False).eased
+        (0.9832, 0.02691)
+        """
+        if self.value == 0:
+            return 0.0
+        unit = 10.0 ** (math.floor(math.log10(abs(self.value))) - 3)
+        steps = self.value / unit
+        whole = math.floor(steps + 1e-9) if self.higher_is_better else math.ceil(steps - 1e-9)
+        return float(f"{whole * unit:.4g}")
 
 
 def best_methods(rows: Iterable[Row]) -> list[Best]:
@@ -35,7 +50,7 @@ def lines(rows: Iterable[Row], is_targets: bool) -> list[str]:
     """Write the best methods for people; in the grid `targets` their values are the targets."""
     what = "target" if is_targets else "best"
     return [
-        f"{what} {best.task} {best.primary} {best.value:.5g} ({best.method}, median of {best.seeds} seeds, validation)"
+        f"{what} {best.task} {best.primary} {best.eased:.4g} ({best.method}, median of {best.seeds} seeds, validation)"
         for best in best_methods(rows)
         if math.isfinite(best.value)
     ]
@@ -50,4 +65,4 @@ def _best(task: str, methods: Mapping[tuple[str, str], list[Row]]) -> Best:
 def _summarised(task: str, method: tuple[str, str], rows: list[Row]) -> Best:
     worst = -math.inf if rows[0]["higher_is_better"] else math.inf
     values = [worst if row["status"] != Status.COMPLETED else row["best_validation"] for row in rows]
-    return Best(task, rows[0]["primary"] or "", median(values), f"{method[0]} on {method[1]}", len(rows))
+    return Best(task, rows[0]["primary"] or "", median(values), f"{method[0]} on {method[1]}", len(rows), bool(rows[0]["higher_is_better"]))

@@ -78,6 +78,7 @@ def identity_of(trial: Trial, catalog: Catalog) -> dict[str, Any]:
         "precision": trial.precision, "schedule": trial.schedule, "weight_decay": trial.weight_decay, "clip": trial.clip,
         "tune": trial.tune, "task": label_of(trial.task), "network": trial.network_label, "optimizer": trial.optimizer_label,
         "task_name": name_of(trial.task), "network_name": name_of(trial.network), "optimizer_name": name_of(trial.optimizer),
+        "reference_network": label_of(catalog.parse("network", trial.task.reference_network)),
         "network_family": families[0], "optimizer_family": families[1],
         "family": families[1] if families[1] != "standard" else families[0],
         "task_fields": _fields(trial.task), "network_fields": _fields(trial.network),

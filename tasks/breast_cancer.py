@@ -24,6 +24,7 @@ class BreastCancer(Task):
     batch_size = 64
     budget = 300.0  # about 56 epochs
     reference_network = "mlp(width=32,depth=2)"
+    target_value = 0.9912
     in_shape = (30,)
     out_features = 2
     loss = staticmethod(classification.loss)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, dataclass_transform
 
@@ -14,7 +14,7 @@ from torch import Tensor
 class Split(NamedTuple):
     """Inputs and targets with a common leading axis."""
 
-    x: Tensor  # (samples, *in_shape)
+    x: Tensor  # (samples, *in_shape); (samples, 0) for tasks without inputs
     y: Tensor  # (samples,) class indices, or (samples, out_features) regression targets
 
 
@@ -38,14 +38,20 @@ class Task(ABC):
     primary: ClassVar[str]  # the metric that tuning and leaderboards read
     higher_is_better: ClassVar[bool]
     batch_size: ClassVar[int]  # samples a step; at least the size of `train` means full batches
-    budget: ClassVar[float]  # gradient equivalents of one trial: one is the cost of one full-batch gradient
+    budget: ClassVar[float]  # gradient equivalents of one trial; one is the cost of a gradient on a batch of `batch_size`
     reference_network: ClassVar[str]  # as written on the command line: "mlp(width=64)"
-    target_value: ClassVar[float | None] = None  # of `primary` on validation; printed by `run --grid targets`
+    target_value: ClassVar[float | None] = None  # of `primary` on validation; `run --grid targets` prints it
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Turn every subclass into a frozen, keyword-only dataclass."""
         super().__init_subclass__(**kwargs)
         dataclass(frozen=True, kw_only=True)(cls)
+
+    @property
+    def target(self) -> float | None:
+        """The target of this instance: `target_value`, which holds for the default fields, else None."""
+        own: Any = self  # a dataclass by `__init_subclass__`
+        return self.target_value if all(getattr(own, f.name) == f.default for f in fields(own)) else None
 
     @property
     @abstractmethod

@@ -25,6 +25,7 @@ class Diabetes(Task):
     batch_size = 64
     budget = 300.0  # about 72 epochs
     reference_network = "mlp(width=32,depth=2)"
+    target_value = 0.501
     in_shape = (10,)
     out_features = 1
     loss = staticmethod(regression.loss)

@@ -26,6 +26,7 @@ class DoubleCircles(Task):
     batch_size = 128
     budget = 600.0  # about 19 epochs
     reference_network = "resnet_mlp(width=16,depth=8)"
+    target_value = 0.995
     in_shape = (2,)
     out_features = 2
     loss = staticmethod(classification.loss)

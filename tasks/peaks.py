@@ -30,6 +30,7 @@ class Peaks(Task):
     batch_size = 64
     budget = 600.0  # about 38 epochs
     reference_network = "resnet_mlp(width=16,depth=8)"
+    target_value = 0.933
     in_shape = (2,)
     out_features = CLASSES
     loss = staticmethod(classification.loss)

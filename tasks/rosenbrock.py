@@ -17,7 +17,7 @@ class Rosenbrock(Task):
     Source: Rosenbrock, "An automatic method for finding the greatest or least value of a function", 1960, in the
     chained form for n variables, which from n = 4 on has a second, local minimum near (−1, 1, …, 1), with f = 3.987 for
     n = 10. The variables are the prediction, there are no data, the gradient is exact, and train, validation and test
-    are the same. `target_value` is left to the grid of targets, since 0 is only approached.
+    are the same.
     """
 
     dimension: int = 10
@@ -27,6 +27,7 @@ class Rosenbrock(Task):
     batch_size = 1  # the one row is the full batch
     budget = 2000.0
     reference_network = "direct"
+    target_value = 5.03e-7
     in_shape = ()  # no input
 
     def __post_init__(self) -> None:

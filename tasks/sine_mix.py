@@ -33,6 +33,7 @@ class SineMix(Task):
     batch_size = 64
     budget = 500.0  # about 16 epochs
     reference_network = "mlp(width=32,depth=2)"
+    target_value = 0.02691
     loss = staticmethod(regression.loss)
     metrics = staticmethod(regression.metrics)
 

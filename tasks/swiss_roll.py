@@ -27,6 +27,7 @@ class SwissRoll(Task):
     batch_size = 64
     budget = 600.0  # about 94 epochs
     reference_network = "resnet_mlp(width=16,depth=8)"
+    target_value = 1.0
     in_shape = (2,)
     out_features = 2
     loss = staticmethod(classification.loss)

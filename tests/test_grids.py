@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from suite import grids, selection
 from suite.catalog import Catalog
 from suite.cell import Cell
@@ -100,7 +101,7 @@ def test_budget(catalog, text, expected):
 
 @pytest.mark.parametrize("text", ["0", "-1x", "x", "ten", "inf", "nan"])
 def test_bad_budget(catalog, text):
-    with pytest.raises(ValueError, match="--budget must be a factor like 0.1x"):
+    with pytest.raises(ValueError, match="--budget must be a factor"):
         selection.with_budget([cell(catalog)], text)
 
 
@@ -134,7 +135,7 @@ def test_the_same_cell_is_kept_once(catalog):
 
 def test_names_and_summaries_do_not_import_torch():
     code = "import sys; from suite.grids import find, names; names(); find('full'); sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
 def test_smoke_covers_everything_on_embedded_data(catalog):
@@ -180,9 +181,9 @@ def test_full_crosses_everything(catalog):
 
 
 def test_unknown_grid_suggests():
-    with pytest.raises(ValueError, match="unknown grid 'smok'; did you mean 'smoke'?"):
+    with pytest.raises(ValueError, match=r"unknown grid 'smok'; did you mean 'smoke'\?"):
         grids.find("smok")
-    with pytest.raises(ValueError, match="unknown grid 'xyz'; expected FILE.py or one of"):
+    with pytest.raises(ValueError, match=r"unknown grid 'xyz'; expected FILE\.py or one of"):
         grids.find("xyz")
 
 

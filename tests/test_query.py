@@ -2,10 +2,12 @@ import csv
 import io
 import json
 import math
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -42,9 +44,14 @@ def test_reading_statements(connection):
     assert "peak_bytes" in ask(connection, "DESCRIBE trials")["column_name"].to_pylist()
     assert ask(connection, "WITH a AS (SELECT 1 AS x) SELECT * FROM a").to_pylist() == [{"x": 1}]
     assert {"trials", "metrics", "checks", "flight", "curves"} <= set(ask(connection, "SHOW TABLES")["name"].to_pylist())
-    assert ask(connection, "PIVOT final ON optimizer USING count(*) GROUP BY task").num_rows == 2
+    assert ask(connection, "PIVOT final ON optimizer IN ('sgd', 'adamw') USING count(*) GROUP BY task").num_rows == 2
     assert ask(connection, "SUMMARIZE flight").num_rows == 5
     assert "READ_PARQUET" in str(render(ask(connection, "EXPLAIN ANALYZE SELECT * FROM trials"), "table")).upper()
+
+
+@pytest.mark.skipif(duckdb.__version__ < "2", reason="earlier versions split it into two statements")
+def test_a_pivot_may_find_its_columns(connection):
+    assert ask(connection, "PIVOT final ON optimizer USING count(*) GROUP BY task").column_names == ["task", "adamw", "sgd"]
 
 
 @pytest.mark.parametrize("sql", [
@@ -52,7 +59,7 @@ def test_reading_statements(connection):
     "EXPLAIN ANALYZE COPY (SELECT 1) TO '{file}' (FORMAT parquet, USE_TMP_FILE false)",
     "explain (analyze, format json) COPY (SELECT 1) TO '{file}' (FORMAT parquet, USE_TMP_FILE false)",
     "CREATE TABLE mine AS SELECT 1", "INSERT INTO trials (key) VALUES ('x')", "DELETE FROM trials", "DROP VIEW trials",
-    "ATTACH '{file}.db' AS other", "INSTALL httpfs", "LOAD httpfs", "SET threads = 1", "PRAGMA database_list",
+    "ATTACH '{file}.db' AS other", "INSTALL httpfs", "LOAD httpfs", "SET threads = 1",
     "CALL duckdb_settings()", "EXPORT DATABASE '{file}.d'", "SELECT 1; SELECT 2", "", "-- nothing",
     "SELECT * FROM read_text('/etc/hostname')", "SELECT * FROM read_csv('/etc/hostname')", "FROM glob('/etc/*')",
     "SELECT * FROM 'https://example.org/x.parquet'",
@@ -100,6 +107,22 @@ def test_an_empty_run_has_typed_tables(tmp_path):
             assert ask(empty, f"FROM {view}").num_rows == 0
 
 
+def test_readme_documents_every_column():
+    text = (ROOT / "results" / "README.md").read_text(encoding="utf-8")
+    for table in TABLES:
+        section = text.split(f"## Table `{table}`")[1].split("\n## ")[0]
+        rows = re.findall(r"^\| `(\w+)` \| (\w+) \|", section, re.MULTILINE)
+        assert dict(rows) == sql_columns(table), table
+        assert [name for name, _ in rows] == TABLES[table].names
+
+
+def test_readme_documents_every_view(tmp_path):
+    text = (ROOT / "results" / "README.md").read_text(encoding="utf-8").split("## Views")[1]
+    with connect(Store(tmp_path).files()) as connection:
+        views = {name for (name,) in connection.sql("SELECT view_name FROM duckdb_views() WHERE NOT internal").fetchall()}
+    assert set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)) == views - TABLES.keys()
+
+
 def test_stored_types_are_the_documented_ones(connection):
     for table in ("trials", "metrics"):
         found = ask(connection, f"SELECT column_name, column_type FROM (DESCRIBE {table})").to_pylist()
@@ -115,11 +138,12 @@ def _answers(tmp_path, rows, sql):
 
 
 def test_final_reads_evaluations_only(tmp_path):
-    rows = [trial(key, status=status, stage=stage, seed=seed, test_at_best=score) for seed, (key, status, stage, score) in enumerate([
+    ends = [
         ("good", "completed", "eval", 0.9), ("nan", "completed", "eval", math.nan), ("diverged", "diverged", "eval", 0.5),
         ("tune", "completed", "tune", 0.99), ("retime", "completed", "retime", 0.9), ("lost", "lost", "eval", None),
         ("skipped", "skipped", "eval", None),
-    ])]  # fmt: skip
+    ]  # fmt: skip
+    rows = [trial(key, end, stage=stage, seed=seed, test_at_best=x) for seed, (key, end, stage, x) in enumerate(ends)]
     found = _answers(tmp_path, rows, "SELECT key, failed FROM final")
     assert {row["key"]: row["failed"] for row in found} == {"good": False, "nan": True, "diverged": True}
 

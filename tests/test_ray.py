@@ -2,6 +2,7 @@
 
 import pyarrow.parquet as pq
 import pytest
+
 from suite import cluster
 from suite.run import RunOptions, run
 from suite.store import Store
@@ -16,7 +17,7 @@ from pathlib import Path
 from baselines.contract import Optimizer, tunable
 
 class Rogue(Optimizer):
-    '''Gradient descent that kills its process, hangs or raises in its second step.'''
+    '''Gradient descent that kills its process, hangs or raises.'''
     lr: float = tunable(0.1, 1e-3, 1.0, log=True)
     way: str = "kill"
     marker: str = ""
@@ -26,7 +27,6 @@ class Rogue(Optimizer):
 
     def step(self, oracle, params, state, generator, rate):
         loss, gradient = oracle.grad(params)
-        # the rehearsal makes two steps on a twin; the third call of a process is in the trial
         if not (self.marker and Path(self.marker).exists()):
             if self.marker:
                 Path(self.marker).touch()
@@ -47,7 +47,7 @@ def grid(catalog):
     task = catalog.parse("task", "wine")
     network = catalog.parse("network", task.reference_network)
     for text in {texts}:
-        yield Cell(task=task, network=network, optimizer=catalog.parse("optimizer", text), seeds=2, budget=3)
+        yield Cell(task=task, network=network, optimizer=catalog.parse("optimizer", text), seeds=1, budget=3)
     yield Cell(task=task, network=network, optimizer=catalog.parse("optimizer", "adam"), seeds=4, tune=3, budget=3)
 """
 
@@ -58,7 +58,7 @@ def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ray")
     (folder / "rogue.py").write_text(PLUGIN)
     texts = (
-        "sgd", f"rogue(way='kill',marker='{folder / 'killed'}')", "rogue(way='kill')", "rogue(way='raise')", "rogue(way='hang')",
+        f"rogue(way='kill',marker='{folder / 'killed'}')", "rogue(way='kill')", "rogue(way='raise')", "rogue(way='hang')",
     )  # fmt: skip
     (folder / "grid.py").write_text(GRID.format(texts=texts))
     options = RunOptions(
@@ -80,33 +80,32 @@ def of(rows, optimizer):
 def test_every_trial_is_there_once(finished):
     code, rows, store = finished
     assert code == 1  # some ended lost or error
-    assert len(rows) == len({row["key"] for row in rows}) == len(store.keys()) == 5 * 2 + 3 + 4
+    assert len(rows) == len({row["key"] for row in rows}) == len(store.keys()) == 4 + 3 + 4
 
 
 def test_sound_trials_complete_on_two_workers(finished):
-    rows = of(finished[1], "sgd") + of(finished[1], "adam")
+    rows = of(finished[1], "adam")
     assert {row["status"] for row in rows} == {"completed"}
     assert {(row["threads"], row["device"], row["timing"]) for row in rows} == {(1, "cpu", "exclusive")}
 
 
 def test_a_killed_worker_costs_one_attempt(finished):
-    rows = of(finished[1], "rogue(marker")
-    assert {row["status"] for row in rows} == {"completed"}
-    assert sorted(row["attempt"] for row in rows) in ([1, 2], [2, 2])  # the other seed may have started meanwhile
+    (row,) = of(finished[1], "rogue(marker")
+    assert (row["status"], row["attempt"]) == ("completed", 2)
 
 
 def test_a_trial_that_always_kills_its_worker_is_lost(finished):
-    rows = [row for row in finished[1] if row["optimizer"] == "rogue"]
-    assert {(row["status"], row["attempt"]) for row in rows} == {("lost", 3)}
-    assert all("the worker died" in row["message"] for row in rows)
+    (row,) = [row for row in finished[1] if row["optimizer"] == "rogue"]
+    assert (row["status"], row["attempt"]) == ("lost", 3)
+    assert "the worker died" in row["message"]
 
 
 def test_an_exception_is_an_error(finished):
-    rows = of(finished[1], "rogue(way='raise'")
-    assert {(row["status"], row["attempt"]) for row in rows} == {("error", 1)}
-    assert all("FloatingPointError: on purpose" in row["message"] for row in rows)
+    (row,) = of(finished[1], "rogue(way='raise'")
+    assert (row["status"], row["attempt"]) == ("error", 1)
+    assert "FloatingPointError: on purpose" in row["message"]
 
 
 def test_a_trial_that_does_not_stop_at_its_limit_is_broken_off(finished):
-    rows = of(finished[1], "rogue(way='hang'")
-    assert {(row["status"], row["message"]) for row in rows} == {("timeout", "did not stop within 1 s of its time limit")}
+    (row,) = of(finished[1], "rogue(way='hang'")
+    assert (row["status"], row["message"]) == ("timeout", "did not stop within 1 s of its time limit")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+
 from suite import cluster, driver
 from suite.agenda import Agenda, Stored
 from suite.catalog import Catalog
@@ -101,9 +102,10 @@ def stored(folder):
     counts = {}
     for table in ("trials", "metrics"):
         dropped = set(files.drop[table])
-        rows = [(file, key) for file in files.files[table] for key in pq.read_table(file, columns=["key"])["key"].to_pylist()]
-        counts[table] = Counter(key for file, key in rows if (file, key) not in dropped)
+        column = {file: pq.read_table(file, columns=["key"])["key"].to_pylist() for file in files.files[table]}
+        counts[table] = Counter(key for file, found in column.items() for key in found if (file, key) not in dropped)
     assert counts["trials"] == dict.fromkeys(keys, 1)
+    assert counts["metrics"].keys() <= keys.keys()
     return {key: entry.row for key, entry in read_stored(store).items()}
 
 
@@ -165,7 +167,9 @@ def test_another_choice_of_a_new_study_replaces_the_old_evaluation(tmp_path):
     assert sorted(evaluated) == sorted(t.key for t in tuned.evaluation_trials(study[2]))
 
 
-@pytest.mark.parametrize(("retry", "expected"), [((), {"lost"}), (("error",), {"lost", "error"}), (("diverged",), {"lost", "diverged"})])
+@pytest.mark.parametrize(
+    ("retry", "expected"), [((), {"lost"}), (("error",), {"lost", "error"}), (("diverged",), {"lost", "diverged"})]
+)
 def test_lost_trials_run_again_and_others_on_request(tmp_path, retry, expected):
     ways = {0: "lost", 1: "error", 2: "diverged", 3: "completed"}
     drive(tmp_path, [cell(seeds=4)], StubExecutor(lambda t, a: end(t, ways[t.seed])))
@@ -362,7 +366,9 @@ def test_gpu_share(text, devices, fit, expected):
     assert cluster.gpu_share(text, devices, fit) == expected
 
 
-@pytest.mark.parametrize(("text", "devices", "words"), [("1", 0, "has no GPU"), ("many", 1, "must be auto"), ("1.5", 2, "whole")])
+@pytest.mark.parametrize(
+    ("text", "devices", "words"), [("1", 0, "has no GPU"), ("many", 1, "must be auto"), ("1.5", 2, "whole")]
+)
 def test_bad_gpu_share(text, devices, words):
     with pytest.raises(ValueError, match=words):
         cluster.gpu_share(text, devices, 4)

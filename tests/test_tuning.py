@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from suite.tuning import choose, dimensions, points, unit_points
 
 from baselines.contract import Optimizer, tunable
+from suite.tuning import choose, dimensions, points, unit_points
 
 
 class Base(Optimizer):

@@ -1,12 +1,6 @@
 -- One row per task and method, over seeds. Costs are medians of completed runs; a retiming pass, where there is one,
--- replaces the seconds. `is_main` marks the network of a task on which strictly the most optimizers ran.
-WITH networks AS (
-    SELECT task, network, count(DISTINCT optimizer) AS optimizers FROM final GROUP BY ALL
-), main AS (
-    SELECT task, network FROM networks
-    QUALIFY rank() OVER (PARTITION BY task ORDER BY optimizers DESC) = 1
-        AND count(*) OVER (PARTITION BY task, optimizers) = 1
-), retimed AS (
+-- replaces the seconds.
+WITH retimed AS (
     SELECT task, network, optimizer, coalesce(alias, '') AS alias, median(seconds) AS seconds
     FROM trials WHERE stage = 'retime' AND status = 'completed' AND timing = 'exclusive'
     GROUP BY ALL
@@ -15,7 +9,7 @@ WITH networks AS (
     FROM time_to_target GROUP BY ALL
 ), cells AS (
     SELECT
-        task, method, optimizer, network, alias, setting, coalesce(any_value(family), '') AS family,
+        task, method, optimizer, network, alias, setting, on_reference, coalesce(any_value(family), '') AS family,
         coalesce(any_value(optimizer_name), '') AS optimizer_name, coalesce(any_value(network_family), '') AS network_family,
         coalesce(any_value(metric), 'metric') AS metric, coalesce(any_value(higher_is_better), false) AS higher_is_better,
         count(*)::INTEGER AS n, count_if(failed)::INTEGER AS failures, list(if(failed, 'nan'::DOUBLE, test_at_best) ORDER BY seed) AS scores,
@@ -30,10 +24,9 @@ SELECT
         coalesce(retimed.seconds, cells.seconds) AS seconds,
         cells.packed AND retimed.seconds IS NULL AS packed
     ),
-    main.network IS NOT NULL AS is_main, coalesce(reached.reached, 0) AS reached,
+    coalesce(reached.reached, 0) AS reached,
     coalesce(reached.to_target, []::DOUBLE[]) AS to_target
 FROM cells
-LEFT JOIN main USING (task, network)
 LEFT JOIN retimed USING (task, network, optimizer, alias)
 LEFT JOIN reached USING (task, method)
 ORDER BY task, method;

@@ -13,6 +13,7 @@ CREATE OR REPLACE VIEW flight AS
 
 -- One row per evaluated trial that ran. Infrastructure losses and pairs that cannot work say nothing about a method.
 -- A cell that was tuned again has two sets of rows under one name: the later one counts.
+-- A method without a network in its name runs on the task's reference network, so that it is one method over all tasks.
 -- Settings enter the name of a method only where they would otherwise mix two methods.
 -- A trial whose worker died knows nothing of its task: metric, direction and target are taken from the others.
 CREATE OR REPLACE VIEW final AS
@@ -25,7 +26,7 @@ WITH evaluated AS (
         ORDER BY started DESC NULLS LAST, key
     ) = 1
 ), named AS (
-    SELECT *, concat(
+    SELECT *, coalesce(network = reference_network, false) AS on_reference, concat(
         if(coalesce(alias, '') = '', '', ' [' || alias || ']'),
         if(min(tune) OVER same < max(tune) OVER same, ', tune=' || tune, ''),
         if(min(budget) OVER same < max(budget) OVER same, ', budget=' || printf('%g', budget), ''),
@@ -40,8 +41,8 @@ WITH evaluated AS (
     WINDOW same AS (PARTITION BY task, network, optimizer, alias)
 )
 SELECT
-    task, optimizer || ' on ' || network || setting AS method, optimizer, network, coalesce(alias, '') AS alias, setting,
-    family, optimizer_name, network_name, network_family, seed, status,
+    task, concat(optimizer, if(on_reference, '', ' on ' || network), setting) AS method, optimizer, network, coalesce(alias, '') AS alias, setting,
+    on_reference, family, optimizer_name, network_name, network_family, seed, status,
     status <> 'completed' OR test_at_best IS NULL OR isnan(test_at_best) AS failed,
     max("primary") OVER task AS metric, bool_or(higher_is_better) OVER task AS higher_is_better, test_at_best, best_validation, final_test, final_validation,
     budget, steps, epochs, gradients, seconds, timing, peak_bytes / 1e6 AS peak_mb, parameters,

@@ -1,0 +1,40 @@
+"""What the README shows works as written."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+@pytest.mark.slow
+def test_the_method_in_the_readme_is_listed_runs_and_meets_the_contract(tmp_path):
+    plugin = tmp_path / "sign_descent.py"
+    plugin.write_text(re.search(r"```python\n(.*?)```", README, re.DOTALL)[1])
+    listed = command("list", "optimizers", "--plugin", plugin)
+    assert "sign_descent" in listed
+    arguments = ("--task", "wine", "--network", "mlp", "--optimizer", "sign_descent", "--seeds", "1", "--budget", "20", "--local")
+    command("run", "--grid", "smoke", "--plugin", plugin, *arguments, "--out", tmp_path / "run")
+    answer = command("query", "SELECT optimizer, status FROM trials", "--out", tmp_path / "run", "--format", "csv")
+    assert set(answer.split()[1:]) == {"sign_descent,completed"}
+    tests = [sys.executable, "-m", "pytest", "-q", "tests/test_contracts.py", "--plugin", plugin, "-k", "sign_descent"]
+    result = subprocess.run(tests, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout
+    assert "passed" in result.stdout
+
+
+def test_every_file_that_the_readme_links_to_exists():
+    missing = [target for target in re.findall(r"\]\(([^)#:]+)\)", README) if not (ROOT / target).exists()]
+    assert missing == []
+
+
+def command(*words):
+    """Run a verb and return what it prints."""
+    line = [sys.executable, "-W", "error", "-m", "suite", *map(str, words)]
+    result = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
