@@ -193,7 +193,8 @@ def _task(rows: pd.DataFrame) -> list[str]:
     ordered = rows.sort_values(["rank", "method"])
     networks = rows.loc[rows["on_reference"], "network"].unique()
     network = f" Reference network: `{networks[0]}`." if len(networks) else ""
-    return [f"{direction.capitalize()} is better.{aim}{network}", markdown(header, [_task_row(row) for _, row in ordered.iterrows()])]
+    table = markdown(header, [_task_row(row) for _, row in ordered.iterrows()])
+    return [f"{direction.capitalize()} is better.{aim}{network}", table]
 
 
 def _task_row(row: pd.Series) -> list[str]:

@@ -57,7 +57,12 @@ class Oracle:
     """
 
     def __init__(
-        self, objective: Objective, meter: Meter, *, clip: float | None = None, weight_decay: float = 0.0,
+        self,
+        objective: Objective,
+        meter: Meter,
+        *,
+        clip: float | None = None,
+        weight_decay: float = 0.0,
         sampler: Callable[[], Batch] | None = None,
     ) -> None:
         """Bind the oracle to an objective.

@@ -53,8 +53,13 @@ class Agenda:
     """The trials of a run. It knows neither workers nor files: `pop` hands out, `settle` takes the result."""
 
     def __init__(
-        self, items: Iterable[Cell | Trial], stored: Mapping[str, Stored], fingerprint: Callable[[Trial], str], *,
-        keep_stale: bool = False, retry: Iterable[str] = (),
+        self,
+        items: Iterable[Cell | Trial],
+        stored: Mapping[str, Stored],
+        fingerprint: Callable[[Trial], str],
+        *,
+        keep_stale: bool = False,
+        retry: Iterable[str] = (),
     ) -> None:
         """Plan the items of a grid.
 

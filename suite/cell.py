@@ -68,7 +68,8 @@ class Cell:
         return Trial(
             task=self.task, network=self.network, optimizer=self.optimizer, seed=seed,
             budget=self.task.budget if self.budget is None else self.budget, stage=stage, precision=self.precision,
-            schedule=self.schedule, weight_decay=self.weight_decay, clip=self.clip, alias=self.alias, tune=self.tune,
+            schedule=self.schedule, weight_decay=self.weight_decay, clip=self.clip, alias=self.alias,
+            tune=0 if stage == "tune" else self.tune,  # a study of 5 points is the start of one of 20
             labels=self.labels if self.tune else ("", ""), probes=self.probes,
         )  # fmt: skip
 

@@ -73,8 +73,15 @@ class RayExecutor:
     inline = False
 
     def __init__(
-        self, *, address: str | None = None, workers: int | None = None, cpus: float = 1.0, gpus: str | None = None,
-        root: Path | None = None, plugins: Mapping[str, str] | None = None, timeout: float | None = None,
+        self,
+        *,
+        address: str | None = None,
+        workers: int | None = None,
+        cpus: float = 1.0,
+        gpus: str | None = None,
+        root: Path | None = None,
+        plugins: Mapping[str, str] | None = None,
+        timeout: float | None = None,
     ) -> None:
         """Take the options of the command line.
 

@@ -35,8 +35,14 @@ class Driver:
     """Brings together what is to run, where it runs and where it is kept. One thread; nothing is written by workers."""
 
     def __init__(
-        self, agenda: Agenda, executor: Executor, store: Store, progress: Progress, *,
-        payload: Callable[[Trial, int], Mapping[str, Any]], identity: Callable[[Trial, int], Mapping[str, Any]],
+        self,
+        agenda: Agenda,
+        executor: Executor,
+        store: Store,
+        progress: Progress,
+        *,
+        payload: Callable[[Trial, int], Mapping[str, Any]],
+        identity: Callable[[Trial, int], Mapping[str, Any]],
     ) -> None:
         """Bind the parts.
 

@@ -111,9 +111,12 @@ def _driver(options: RunOptions, prepared: Prepared, executor: Executor) -> Driv
     from suite.provenance import environment, fingerprint
     from suite.worker import identity_of
 
+    here = environment()
+
     def origin(trial: Trial, attempt: int) -> dict[str, Any]:
         code, parts = fingerprint(trial)
-        return {"grid": prepared.name, "attempt": attempt, "fingerprint": code, "parts": json.dumps(parts, sort_keys=True)}
+        known = {"grid": prepared.name, "attempt": attempt, "commit": here["commit"]}
+        return {**known, "fingerprint": code, "parts": json.dumps(parts, sort_keys=True)}
 
     def payload(trial: Trial, attempt: int) -> Mapping[str, Any]:
         return {"spec": trial.spec, "timeout": options.timeout, **origin(trial, attempt)}
@@ -121,7 +124,7 @@ def _driver(options: RunOptions, prepared: Prepared, executor: Executor) -> Driv
     def identity(trial: Trial, attempt: int) -> Mapping[str, Any]:
         task = trial.task
         known = {"primary": task.primary, "higher_is_better": task.higher_is_better, "target": task.target}
-        return {**identity_of(trial, prepared.catalog), **environment(), **known, **origin(trial, attempt)}
+        return {**identity_of(trial, prepared.catalog), **here, **known, **origin(trial, attempt)}
 
     return Driver(prepared.agenda, executor, prepared.store, Progress(), payload=payload, identity=identity)
 

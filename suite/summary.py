@@ -65,4 +65,5 @@ def _best(task: str, methods: Mapping[tuple[str, str], list[Row]]) -> Best:
 def _summarised(task: str, method: tuple[str, str], rows: list[Row]) -> Best:
     worst = -math.inf if rows[0]["higher_is_better"] else math.inf
     values = [worst if row["status"] != Status.COMPLETED else row["best_validation"] for row in rows]
-    return Best(task, rows[0]["primary"] or "", median(values), f"{method[0]} on {method[1]}", len(rows), bool(rows[0]["higher_is_better"]))
+    name, is_higher_better = f"{method[0]} on {method[1]}", bool(rows[0]["higher_is_better"])
+    return Best(task, rows[0]["primary"] or "", median(values), name, len(rows), is_higher_better)

@@ -104,7 +104,9 @@ class Trial:
     def __post_init__(self) -> None:
         """Refuse what no run could mean."""
         for name, value, allowed in (
-            ("stage", self.stage, STAGES), ("schedule", self.schedule, SCHEDULES), ("precision", self.precision, PRECISIONS),
+            ("stage", self.stage, STAGES),
+            ("schedule", self.schedule, SCHEDULES),
+            ("precision", self.precision, PRECISIONS),
         ):
             if value not in allowed:
                 raise ValueError(f"unknown {name} {value!r}; expected one of {', '.join(allowed)}")

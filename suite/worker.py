@@ -24,7 +24,11 @@ class Worker:
     """Runs trials one after another on one device; keeps raw data and operation counts between them."""
 
     def __init__(
-        self, device: str = "cpu", threads: int = 1, root: Path | None = None, plugins: Mapping[str, str] | None = None,
+        self,
+        device: str = "cpu",
+        threads: int = 1,
+        root: Path | None = None,
+        plugins: Mapping[str, str] | None = None,
         timing: str = "exclusive",
     ) -> None:
         """Pin the device and the threads.
@@ -48,14 +52,14 @@ class Worker:
         """Run one trial and return its rows.
 
         Args:
-            payload: `spec` of the trial, `grid`, `timeout` in seconds or None, `attempt`, and of the code `fingerprint`
-                and `parts`.
+            payload: `spec` of the trial, `grid`, `timeout` in seconds or None, `attempt`, and of the driver's code
+                `fingerprint`, `parts` and `commit`.
         """
         trial = self.catalog.trial(payload["spec"])
         started = datetime.now(UTC)
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             rows = list(train(trial, self._splits, device=self.device, timeout=payload["timeout"], memo=self._memo(trial)))
-        identity = {name: payload[name] for name in ("grid", "attempt", "fingerprint", "parts")}
+        identity = {name: payload[name] for name in ("grid", "attempt", "fingerprint", "parts", "commit")}
         last = {**identity_of(trial, self.catalog), **self.environment, **rows[-1].values, **identity, "started": started}
         return [*rows[:-1], Row("trials", last)]
 

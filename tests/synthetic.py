@@ -61,7 +61,8 @@ def _one(t: int, network: str, optimizer: str, seed: int, skill: float, failed: 
     hits = [s for s, v in zip(steps, values, strict=True) if (v <= target if is_loss else v >= target)]
     yield trial(
         key, "diverged" if failed else "completed", task=f"task{t}", network=network, optimizer=optimizer, seed=seed,
-        reference_network=network, optimizer_name=optimizer.partition("(")[0], optimizer_family=FAMILIES.get(optimizer, "fractional"),
+        reference_network=network, optimizer_name=optimizer.partition("(")[0],
+        optimizer_family=FAMILIES.get(optimizer, "fractional"),
         family=FAMILIES.get(optimizer, "fractional"), primary=name, higher_is_better=not is_loss, target=target,
         target_step=hits[0] if hits else None, target_gradients=hits[0] / 10 if hits else None,
         test_at_best=values[-1], best_validation=values[-1], final_test=values[-1], gradients=steps[-1] / 10,

@@ -38,7 +38,9 @@ def test_two_steps_of_every_cell(name, root, monkeypatch):
         trial = replace(next(iter(cell.trials())), budget=1e-9)  # the loop makes a step before it looks at the budget
         reason = cell.refusal()
         row = list(train(trial, lambda _: splits, memo=memos.setdefault(cell.labels, {})))[-1].values
-        assert (row["status"], bool(reason)) in {("completed", False), ("skipped", True), ("nonfinite", False)}, row["message"]
+        assert (row["status"], bool(reason)) in {("completed", False), ("skipped", True), ("nonfinite", False)}, row[
+            "message"
+        ]
         assert row["message"] or row["status"] == "completed"
         ends[cell.labels] = row["status"]
     reference = label_of(CATALOG.parse("network", cells[0].task.reference_network))

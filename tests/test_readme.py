@@ -17,7 +17,19 @@ def test_the_method_in_the_readme_is_listed_runs_and_meets_the_contract(tmp_path
     plugin.write_text(re.search(r"```python\n(.*?)```", README, re.DOTALL)[1])
     listed = command("list", "optimizers", "--plugin", plugin)
     assert "sign_descent" in listed
-    arguments = ("--task", "wine", "--network", "mlp", "--optimizer", "sign_descent", "--seeds", "1", "--budget", "20", "--local")
+    arguments = (
+        "--task",
+        "wine",
+        "--network",
+        "mlp",
+        "--optimizer",
+        "sign_descent",
+        "--seeds",
+        "1",
+        "--budget",
+        "20",
+        "--local",
+    )
     command("run", "--grid", "smoke", "--plugin", plugin, *arguments, "--out", tmp_path / "run")
     answer = command("query", "SELECT optimizer, status FROM trials", "--out", tmp_path / "run", "--format", "csv")
     assert set(answer.split()[1:]) == {"sign_descent,completed"}

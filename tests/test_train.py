@@ -122,7 +122,8 @@ class Growing(Network):
 
 
 def trial(optimizer=None, **changes):
-    return Trial(**{"task": Digits(), "network": Mlp(width=16), "optimizer": optimizer or Sgd(lr=0.1), "budget": 60.0, **changes})
+    spec = {"task": Digits(), "network": Mlp(width=16), "optimizer": optimizer or Sgd(lr=0.1), "budget": 60.0}
+    return Trial(**{**spec, **changes})
 
 
 def outcome(a_trial, **options):
@@ -236,7 +237,9 @@ class Normalised(Network):
 
     def build(self, in_shape, out_features):
         size = math.prod(in_shape)
-        return nn.Sequential(nn.Flatten(), nn.LayerNorm(size), nn.Linear(size, 8), nn.LayerNorm(8), nn.Linear(8, out_features))
+        return nn.Sequential(
+            nn.Flatten(), nn.LayerNorm(size), nn.Linear(size, 8), nn.LayerNorm(8), nn.Linear(8, out_features)
+        )
 
 
 @pytest.mark.parametrize(
@@ -258,7 +261,8 @@ def test_a_pair_that_cannot_work_is_skipped_with_the_reason(changes, reason):
 def test_the_target_is_crossed_once_on_every_clock(monkeypatch):
     monkeypatch.setattr(Digits, "target_value", 0.3)
     rows, row = outcome(trial(budget=100.0))
-    curve = [(r.values["step"], r.values["value"]) for r in rows if r.values.get("split") == "validation" and r.values["name"] == "accuracy"]
+    points = [r.values for r in rows if r.values.get("split") == "validation" and r.values["name"] == "accuracy"]
+    curve = [(point["step"], point["value"]) for point in points]
     assert row["target_step"] == next(step for step, value in curve if value >= 0.3)
     assert row["target_gradients"] == row["target_step"]
 
@@ -321,7 +325,9 @@ def test_live_bytes_follow_what_is_held():
     assert meter.live == 0
 
 
-@pytest.mark.parametrize(("field", "value"), [("stage", "train"), ("schedule", "linear"), ("precision", "int8"), ("budget", 0)])
+@pytest.mark.parametrize(
+    ("field", "value"), [("stage", "train"), ("schedule", "linear"), ("precision", "int8"), ("budget", 0)]
+)
 def test_impossible_trials_are_refused(field, value):
     with pytest.raises(ValueError, match=field):
         replace(trial(), **{field: value})

@@ -90,4 +90,3 @@ def row(status="completed", target=None, best=None):
 )
 def test_choice(rows, higher, expected):
     assert choose(rows, higher) == expected
-
