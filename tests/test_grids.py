@@ -41,7 +41,9 @@ def test_a_tuned_cell_keeps_its_labels(catalog):
     evaluation = list(tuned.evaluation_trials(study[3]))
     assert len({t.key for t in study}) == 5
     assert study[0].optimizer == tuned.optimizer
-    assert {(t.stage, t.seed, t.tune, t.labels, t.budget) for t in study} == {("tune", 0, 5, tuned.labels, 7.0)}
+    assert {(t.stage, t.seed, t.tune, t.labels, t.budget) for t in study} == {("tune", 0, 0, tuned.labels, 7.0)}
+    assert {t.tune for t in evaluation} == {5}
+    assert {t.key for t in cell(catalog, tune=3, budget=7.0).tuning_trials()} < {t.key for t in study}
     assert {(t.stage, t.optimizer, t.labels) for t in evaluation} == {("eval", study[3].optimizer, tuned.labels)}
     assert len({t.stream("method") for t in study}) == 1  # points differ in nothing but their hyperparameters
 
