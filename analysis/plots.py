@@ -200,10 +200,14 @@ def _panel(axes: Axes, cells: pd.DataFrame, bands: dict[str, Array], colours: di
             axes.fill_between(x, np.maximum(low, finite.min()), np.minimum(high, finite.max()), where=known, color=colour,
                               alpha=0.15, linewidth=0)  # fmt: skip
     first = cells.iloc[0]
-    if len(finite) and finite.min() > 0 and finite.max() / finite.min() > _DECADE and not first["higher_is_better"]:
+    # the scale follows the medians: one diverging seed must not flatten all lines
+    medians = np.concatenate([band[:, 1] for band in bands.values()] or [np.empty(0)])
+    medians = medians[np.isfinite(medians)]
+    if len(medians) and medians.min() > 0 and medians.max() / medians.min() > _DECADE and not first["higher_is_better"]:
         axes.set_yscale("log")
-    elif len(finite):
-        _clip(axes, finite, first["target"])
+        axes.set_ylim(medians.min() / 1.5, medians.max() * 1.5)
+    elif len(medians):
+        _clip(axes, medians, first["target"])
     _scale_x(axes, bands)
     axes.set(title=_title(cells), xlabel="gradient equivalents", ylabel=f"validation {first['metric']}")
     if pd.notna(first["target"]):

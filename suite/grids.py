@@ -55,9 +55,9 @@ def quick(catalog: Catalog) -> Iterator[Cell]:
     """Eight embedded tasks, six seeds, a few methods of each family, equally tuned: about ten minutes on two cores."""
     for task in [catalog.parse("task", name) for name in QUICK_TASKS]:
         for text in QUICK_OPTIMIZERS:
-            yield from tuned([task], [reference(catalog, task)], [catalog.parse("optimizer", text)], seeds=6, tune=4)
+            yield from tuned([task], [reference(catalog, task)], [catalog.parse("optimizer", text)], seeds=6, tune=8)
         networks = [catalog.parse("network", text) for text in QUICK_NETWORKS]
-        yield from tuned([task], networks, [catalog.parse("optimizer", "adamw")], seeds=6, tune=4)
+        yield from tuned([task], networks, [catalog.parse("optimizer", "adamw")], seeds=6, tune=8)
 
 
 def targets(catalog: Catalog) -> Iterator[Cell]:
