@@ -144,7 +144,9 @@ def _adjusted(common: pd.DataFrame, names: list[str], tasks: list[str]) -> dict[
         higher = bool(common.loc[(names[0], task), "higher_is_better"])
         differences[t] = [stats.chance_better(scores[i], scores[j], higher) - 0.5 for i, j in pairs]
     p = stats.sign_flip_max_t(differences)
-    return {names[j]: float(p[index]) for index, (i, j) in enumerate(pairs) if i == 0}
+    # ranks of medians and chances of a seed to be better may disagree; then nothing is shown
+    ahead = differences.mean(axis=0) > 0
+    return {names[j]: float(p[index]) if ahead[index] else 1.0 for index, (i, j) in enumerate(pairs) if i == 0}
 
 
 def _floats(values: object) -> stats.Array:

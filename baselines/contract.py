@@ -74,6 +74,7 @@ class Optimizer(Contract):
     needs: ClassVar[frozenset[str]] = frozenset({"grad"})
     host_sync: ClassVar[bool] = False  # waits for the device within a step (line searches, eigendecompositions)
     decoupled_decay: ClassVar[bool] = False  # applies `oracle.weight_decay` itself, outside the loss
+    rehearsal: ClassVar[int] = 2  # steps after which the state has its full size; memory is measured over them
 
     @abstractmethod
     def init(self, params: Params) -> State:
@@ -93,9 +94,10 @@ class Optimizer(Contract):
 class Network(Contract):
     """An architecture. `offers` names the derivatives that may be asked of its modules.
 
-    A built module may also define `penalty()`, a scalar added to the training loss; `open(x)` and `layers()`, the first
-    state and the maps from state to state for probes along depth; and `prolong()`, which refines it in place at the
-    fractions of the budget that `stages` lists.
+    A built module may also define `penalty()`, a scalar added to the training loss; `open(x)`, `layers()` and
+    `close(state)`, the first state, the maps from state to state and the prediction, for probes along depth;
+    `prolong()`, which refines it in place at the fractions of the budget that `stages` lists; and `plain = False`, which
+    is set for forward mode and asks for a path without custom backward passes.
     """
 
     offers: ClassVar[frozenset[str]] = DERIVATIVES
@@ -114,11 +116,15 @@ class ProbeContext(NamedTuple):
     """What a probe may look at; it may call autograd, and is neither counted nor timed."""
 
     step: int
-    module: nn.Module
+    task: Any  # tasks.contract.Task
+    splits: Any  # tasks.contract.Splits, on the device
+    module: nn.Module  # at `params`, in training mode; buffers are restored afterwards
+    optimizer: Optimizer
     params: Params
     previous: Params  # parameters before this step
+    state: State
     oracle: Oracle  # bound to the batch of this step; what a probe asks of it is not charged
-    splits: Any  # tasks.contract.Splits, on the device
+    generator: torch.Generator
 
 
 class Probe(Contract):

@@ -41,9 +41,13 @@ def refusal(objective: Objective, x: Tensor, y: Tensor, needs: frozenset[str]) -
         return ""
     twin = copy.deepcopy(objective).double()
     x, y = (t[:SAMPLES].double() if t.is_floating_point() else t[:SAMPLES] for t in (x, y))
-    left, reasons = walk(twin(x, y))
-    for need in sorted(asked - left):
-        return f"{need} is not to be had: {reasons[need]}"
+    reasons = walk(twin(x, y))[1]
+    with twin.plain():  # forward mode may have a path of its own
+        forward = walk(twin(x, y))[1]
+    for need in sorted(asked):
+        reason = (reasons if need == "hvp" else forward).get(need)
+        if reason:
+            return f"{need} is not to be had: {reason}"
     oracle = Oracle(twin, Meter({})).bind(x, y, seed=0, update_buffers=False)
     params = {name: leaf.detach().clone() for name, leaf in twin.network.named_parameters()}
     for need in sorted(asked):

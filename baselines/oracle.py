@@ -9,10 +9,19 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.graph import _engine_run_backward
 from torch.func import functional_call, grad, jvp, vmap
 
 from baselines.contract import Params
+from baselines.derivatives import (
+    clipped_to,
+    count,
+    curvature_products,
+    detached,
+    directional,
+    gradient,
+    scaled,
+    tangent_products,
+)
 from baselines.flops import Meter
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -39,6 +48,18 @@ class Objective(nn.Module):
         value = self.out_loss(prediction, y)
         return value + self._penalty() if self.regularised else value
 
+    @contextmanager
+    def plain(self) -> Iterator[None]:
+        """Tell a network that defines `plain` to take its path without custom backward passes: forward mode follows."""
+        if not hasattr(self.network, "plain"):
+            yield
+            return
+        object.__setattr__(self.network, "plain", True)
+        try:
+            yield
+        finally:
+            object.__setattr__(self.network, "plain", False)
+
     def _penalty(self) -> Tensor:
         penalty: Callable[[], Tensor] | None = getattr(self.network, "penalty", None)
         value = penalty() if penalty else torch.zeros(())
@@ -46,6 +67,15 @@ class Objective(nn.Module):
             squares = torch.stack([p.square().sum() for p in self.network.parameters()])
             value = value + 0.5 * self.weight_decay * squares.sum()
         return value
+
+
+class _Step:
+    """What the evaluations of one step share."""
+
+    def __init__(self, update_buffers: bool = False) -> None:
+        self.update_buffers = update_buffers  # whether the next reverse evaluation does
+        self.loss: Tensor | None = None
+        self.part: object | None = None  # of which split `loss` is the sum; None: of the whole batch
 
 
 class Oracle:
@@ -62,7 +92,7 @@ class Oracle:
         meter: Meter,
         *,
         clip: float | None = None,
-        weight_decay: float = 0.0,
+        weight_decay: float | None = None,
         sampler: Callable[[], Batch] | None = None,
     ) -> None:
         """Bind the oracle to an objective.
@@ -71,7 +101,8 @@ class Oracle:
             objective: the module to differentiate; the oracle points its parameters at the given values.
             meter: where calls are charged.
             clip: largest norm of the gradient that `grad` returns.
-            weight_decay: decay that a method with `decoupled_decay` applies itself; the coupled one is in `objective`.
+            weight_decay: decay that a method with `decoupled_decay` applies itself, in place of its own; the coupled one
+                is in `objective`.
             sampler: draws batches for `fresh`.
         """
         self.objective = objective
@@ -80,10 +111,11 @@ class Oracle:
         self.weight_decay = weight_decay
         self.stage = 0  # of a multilevel network; part of what a call costs
         self.weight = 1.0  # share of the batch, for the parts that `split` makes
-        self.first_loss: Tensor | None = None  # of the current step, at its first evaluation
         self._sampler = sampler
-        self._parent: Oracle | None = None
-        self._fresh_buffers = [False]  # whether the next reverse evaluation updates them; shared with the parts of a split
+        self._step = _Step()
+        self._part: object | None = None  # what the parts of one split have in common
+        self._noted = False
+        self._transform: Callable[[Params, Params], Params] | None = None
         self.rebuild()
 
     def rebuild(self) -> None:
@@ -99,9 +131,13 @@ class Oracle:
         """Point the oracle at the minibatch of a new step; `seed` fixes the dropout masks of all its evaluations."""
         self._x, self._y, self._seed = x, y, seed
         self._cost = (self.stage, x.shape, y.shape)
-        self.first_loss = None
-        self._fresh_buffers = [update_buffers]
+        self._step, self._noted = _Step(update_buffers), False
         return self
+
+    @property
+    def first_loss(self) -> Tensor | None:
+        """The training loss at the first evaluation of the step: of the whole batch, or summed over the parts of a split."""
+        return self._step.loss
 
     def point(self, params: Params) -> None:
         """Point the parameters of the module at `params`, without a copy."""
@@ -115,14 +151,17 @@ class Oracle:
         return self._ask("loss", 0, lambda: self._call_plain(params))
 
     def grad(self, params: Params) -> tuple[Tensor, Params]:
-        """Return f(θ) and ∇f(θ) by reverse mode, clipped where the trial says so."""
-        return self._ask("grad", 0, partial(self._reverse, params))
+        """Return f(θ) and ∇f(θ) by reverse mode, clipped where the trial says so, except on the parts of a split."""
+        loss, grads = self._ask("grad", 0, partial(self._reverse, params))
+        if self._transform is not None:  # it may remember where it was, and a library moves its parameters in place
+            grads = self._transform({name: value.clone() for name, value in params.items()}, grads)
+        return loss, grads
 
     def jvp(self, params: Params, v: Params) -> tuple[Tensor, Tensor]:
         """Return f(θ) and the scalar g·v by forward mode."""
 
         def call() -> tuple[Tensor, Tensor]:
-            value, slope = _jvp(self._function(), _detached(params), v)
+            value, slope = directional(self._function(), detached(params), v)
             return value, slope.to(value.dtype)
 
         return self._ask("jvp", 1, call)
@@ -131,18 +170,18 @@ class Oracle:
         """Return f(θ) and g·v_k for K tangents, shape (K,)."""
 
         def call() -> tuple[Tensor, Tensor]:
-            value, slopes = _tangents(self._function(), _detached(params), V)
+            value, slopes = tangent_products(self._function(), detached(params), V)
             return value, slopes.to(value.dtype)
 
-        return self._ask("jvps", _count(V), call)
+        return self._ask("jvps", count(V), call)
 
     def curvature(self, params: Params, V: Params) -> tuple[Tensor, Tensor, Tensor]:
         """Return f(θ), g·v_k, shape (K,), and v_iᵀ∇²f v_j, shape (K, K), by exact forward mode over forward mode."""
 
         def call() -> tuple[Tensor, Tensor, Tensor]:
-            return _curvature(self._function(), _detached(params), V)
+            return curvature_products(self._function(), detached(params), V)
 
-        return self._ask("curvature", _count(V), call)
+        return self._ask("curvature", count(V), call)
 
     def gauss_newton(self, params: Params, V: Params) -> tuple[Tensor, Tensor, Tensor]:
         """Return f(θ), g·v_k, shape (K,), and v_iᵀG v_j, shape (K, K), from K forward-mode products of the predictions.
@@ -150,7 +189,7 @@ class Oracle:
         G = JᵀH_out J with the Hessian H_out of the loss in the predictions; reverse mode passes only through that
         loss. The exact curvature of the penalty is added.
         """
-        return self._ask("gauss_newton", _count(V), lambda: self._gauss_newton(_detached(params), V))
+        return self._ask("gauss_newton", count(V), lambda: self._gauss_newton(detached(params), V))
 
     def hvp(self, params: Params, v: Params) -> tuple[Tensor, Params]:
         """Return f(θ) and the Hessian-vector product ∇²f(θ)v by reverse mode over reverse mode."""
@@ -173,15 +212,35 @@ class Oracle:
         return self.meter.charge(kind, (detail, self._cost), call)
 
     def split(self, parts: int) -> list[Oracle]:
-        """Return oracles on `parts` consecutive slices of the batch, weighted by size: their losses sum to the loss."""
+        """Return oracles on `parts` consecutive slices of the batch, weighted by size: their losses sum to the loss.
+
+        Each part has dropout masks of its own. Clipping acts on the whole: a method that adds gradients up passes the
+        sum through `clipped`.
+        """
         pieces = zip(self._x.tensor_split(parts), self._y.tensor_split(parts), strict=True)
-        return [self._child(x, y, self.weight * len(x) / len(self._x)) for x, y in pieces if len(x)]
+        children = [self._child(x, y, len(x) / len(self._x), seed=i) for i, (x, y) in enumerate(pieces) if len(x)]
+        family = self._part or object()
+        for child in children:
+            child._step, child._part = self._step, family
+        return children
 
     def fresh(self) -> Oracle:
         """Return an oracle on a new batch, drawn from a stream of its own."""
         if self._sampler is None:
             raise ValueError("this oracle has no stream of further batches")
-        return self._child(*self._sampler(), 1.0, own_noise=True)
+        return self._child(*self._sampler(), 1.0, seed=1)
+
+    def with_gradient(self, transform: Callable[[Params, Params], Params]) -> Oracle:
+        """Return this oracle with `transform(params, grads)` in place of the gradients; for gradient transforms."""
+        child = self._child(self._x, self._y, 1.0)
+        child._step, child._part, child._noted, child._transform = self._step, self._part, self._noted, transform
+        return child
+
+    def clipped(self, grads: Params) -> Params:
+        """Return gradients of the whole batch, clipped where the trial says so."""
+        if self.clip is None:
+            return grads
+        return dict(zip(grads, clipped_to(list(grads.values()), self.clip), strict=True))
 
     # -- how it is done ---------------------------------------------------------------------------------------------
 
@@ -189,68 +248,66 @@ class Oracle:
         self._noise.manual_seed(self._seed)
         result = self.meter.charge(kind, (tangents, self._cost), call)
         if self.weight != 1.0:
-            result = _scaled(result, self.weight)
-        if self.first_loss is None:
-            self._note(result[0] if isinstance(result, tuple) else result)
+            result = scaled(result, self.weight)
+        self._note(result[0] if isinstance(result, tuple) else result)
         return result
 
     def _note(self, loss: Tensor) -> None:
-        """Remember the first loss of a step; the parts of a split batch add up."""
-        if self.first_loss is not None:
-            return
-        self.first_loss = loss.detach() if loss.requires_grad else loss
-        parent = self._parent
-        if parent is not None:
-            parent.first_loss = self.first_loss if parent.first_loss is None else parent.first_loss + self.first_loss
+        """Remember the loss at the first evaluation of a step; the parts of its first split add up, each once."""
+        step = self._step
+        if step.loss is None:
+            step.loss, step.part = loss.detach() if loss.requires_grad else loss, self._part
+        elif self._part is not None and step.part is self._part and not self._noted:
+            step.loss = step.loss + loss.detach()
+        self._noted = True
 
-    def _child(self, x: Tensor, y: Tensor, weight: float, own_noise: bool = False) -> Oracle:
+    def _child(self, x: Tensor, y: Tensor, share: float, seed: int = 0) -> Oracle:
         child = object.__new__(Oracle)
         child.__dict__.update(self.__dict__)
-        child.weight = weight
-        child._parent = None if own_noise else self
-        shared = self._fresh_buffers
-        child.bind(x, y, self._seed + own_noise, update_buffers=False)
-        if not own_noise:
-            child._fresh_buffers = shared
-        return child
+        child.weight, child._part = self.weight * share, None
+        return child.bind(x, y, self._seed + seed, update_buffers=False)
 
     def _call_plain(self, params: Params) -> Tensor:
         self.point(params)
-        with torch.no_grad(), self._frozen_buffers():
+        with torch.no_grad(), self.frozen_buffers():
             return self.objective(self._x, self._y)
 
     def _reverse(self, params: Params) -> tuple[Tensor, Params]:
         self.point(params)
         if self._buffers:
             with self._guarded_buffers():
-                loss = self.objective(self._x, self._y)
+                loss, grads = self._loss_and_gradient()
         else:
-            loss = self.objective.forward(self._x, self._y)
-        grads = _gradient(loss, self._leaves)
-        if self.clip is not None:
-            grads = _clipped(grads, self.clip / self.weight)
+            loss, grads = self._loss_and_gradient()
+        if self.clip is not None and self._part is None:
+            grads = clipped_to(grads, self.clip)
         return loss.detach(), dict(zip(self._names, grads, strict=True))
+
+    def _loss_and_gradient(self) -> tuple[Tensor, list[Tensor]]:
+        loss = self.objective.forward(self._x, self._y)
+        return loss, gradient(loss, self._leaves)
 
     def _hvp(self, params: Params, v: Params) -> tuple[Tensor, Params]:
         self.point(params)
         with self._guarded_buffers():
             loss = self.objective(self._x, self._y)
-        slopes = torch.autograd.grad(loss, self._leaves, create_graph=True, materialize_grads=True)
-        curved = [(g, v[name]) for g, name in zip(slopes, self._names, strict=True) if g.requires_grad]
-        if not curved:  # the loss is linear in the parameters
-            return loss.detach(), {name: torch.zeros_like(leaf) for name, leaf in params.items()}
-        products = torch.autograd.grad([g for g, _ in curved], self._leaves, [w for _, w in curved], materialize_grads=True)
+            slopes = torch.autograd.grad(loss, self._leaves, create_graph=True, materialize_grads=True)
+            curved = [(g, v[name]) for g, name in zip(slopes, self._names, strict=True) if g.requires_grad]
+            if not curved:  # the loss is linear in the parameters
+                return loss.detach(), {name: torch.zeros_like(leaf) for name, leaf in params.items()}
+            tangents = [w for _, w in curved]
+            products = torch.autograd.grad([g for g, _ in curved], self._leaves, tangents, materialize_grads=True)
         return loss.detach(), dict(zip(self._names, products, strict=True))
 
     def _gauss_newton(self, params: Params, V: Params) -> tuple[Tensor, Tensor, Tensor]:
         objective, y = self.objective, self._y
-        z, Z = _tangents(self._function("prediction"), params, V)  # Z: (K, batch, outputs)
+        z, Z = tangent_products(self._function("prediction"), params, V)  # Z: (K, batch, outputs)
         r = grad(objective.out_loss)(z, y)
         HZ = vmap(lambda d: jvp(lambda out: grad(objective.out_loss)(out, y), (z,), (d,))[1])(Z)  # H_out J v_k
         value = objective.out_loss(z, y)
         slopes, gram = Z.flatten(1) @ r.flatten(), Z.flatten(1) @ HZ.flatten(1).T
         if objective.regularised:
-            extra, extra_slopes, extra_gram = _curvature(self._function("penalty"), params, V)
+            extra, extra_slopes, extra_gram = curvature_products(self._function("penalty"), params, V)
             value, slopes, gram = value + extra, slopes + extra_slopes, gram + extra_gram
         return value, slopes.to(value.dtype), gram.to(value.dtype)
 
@@ -261,87 +318,31 @@ class Oracle:
         def function(params: Params) -> Tensor:
             self._noise.manual_seed(self._seed)  # every pass over a set of tangents sees the same masks
             values = {"network." + name: params[name] for name in self._names}
-            return functional_call(self.objective, {**values, **buffers}, (self._x, self._y, part))
+            with self.objective.plain():
+                return functional_call(self.objective, {**values, **buffers}, (self._x, self._y, part))
 
         return function
 
     @contextmanager
     def _guarded_buffers(self) -> Iterator[None]:
-        """Let only the first reverse evaluation of a step update the buffers."""
+        """Let only the first reverse evaluation of a step update the buffers; open until the backward pass is done."""
         if not self._buffers:
             yield
-        elif self._fresh_buffers[0]:
-            self._fresh_buffers[0] = False
+        elif self._step.update_buffers:
+            self._step.update_buffers = False
             yield
         else:
-            with self._frozen_buffers():
+            with self.frozen_buffers():
                 yield
 
     @contextmanager
-    def _frozen_buffers(self) -> Iterator[None]:
+    def frozen_buffers(self) -> Iterator[None]:
+        """Give the buffers their present values back afterwards."""
         saved = {name: buffer.data for name, buffer in self._buffers.items()}
         for buffer in self._buffers.values():
             buffer.data = buffer.data.clone()
-        yield
-        for name, value in saved.items():
-            self._buffers[name].data = value
-
-
-def _detached(params: Params) -> Params:
-    """Live parameters would make forward mode build a reverse graph as well."""
-    return {name: value.detach() for name, value in params.items()}
-
-
-def _count(V: Params) -> int:
-    return next(iter(V.values())).shape[0]
-
-
-def _scaled(result: Any, weight: float) -> Any:
-    if isinstance(result, Tensor):
-        return result * weight
-    if isinstance(result, dict):
-        return {name: value * weight for name, value in result.items()}
-    return tuple(_scaled(part, weight) for part in result)
-
-
-def _gradient(loss: Tensor, leaves: list[nn.Parameter]) -> list[Tensor]:
-    """Call the engine behind `torch.autograd.grad`, whose checks cost a twentieth of the step of a small network."""
-    if loss.grad_fn is None:  # the loss depends on no parameter
-        return [torch.zeros_like(leaf) for leaf in leaves]
-    one = torch.ones_like(loss)
-    grads = _engine_run_backward((loss,), (one,), False, False, tuple(leaves), allow_unreachable=True, accumulate_grad=False)
-    return [torch.zeros_like(leaf) if g is None else g for g, leaf in zip(grads, leaves, strict=True)]
-
-
-def _clipped(grads: list[Tensor], limit: float) -> list[Tensor]:
-    norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads)))
-    factor = (limit / (norm + 1e-12)).clamp(max=1.0)
-    return list(torch._foreach_mul(grads, factor))
-
-
-def _tangents(function: Callable[[Params], Tensor], params: Params, V: Params) -> tuple[Tensor, Tensor]:
-    """Return function(θ) and its K directional derivatives, stacked on a leading axis; the primal runs once."""
-    out_dims: Any = (None, 0)
-    value, slopes = vmap(lambda v: _jvp(function, params, v), out_dims=out_dims, randomness="same")(V)
-    return value, slopes
-
-
-def _jvp(function: Callable[[Params], Any], params: Params, v: Params) -> tuple[Any, Any]:
-    """Return function(θ) and its derivative along v."""
-    value, slope = jvp(function, (params,), (v,))[:2]
-    return value, slope
-
-
-def _curvature(function: Callable[[Params], Tensor], params: Params, V: Params) -> tuple[Tensor, Tensor, Tensor]:
-    """Nest `jvp` over K batched tangents, one outer tangent at a time: memory grows with K, not K²."""
-    if _count(V) == 1:  # no batching: three times cheaper for one tangent
-        v = {name: value[0] for name, value in V.items()}
-        (value, slope), (_, bend) = _jvp(lambda p: _jvp(function, p, v), params, v)
-        return value, slope.to(value.dtype).reshape(1), bend.to(value.dtype).reshape(1, 1)
-    rows = []
-    for k in range(_count(V)):
-        outer = {name: leaf[k] for name, leaf in V.items()}
-        (value, slopes), (_, row) = _jvp(lambda p: _tangents(function, p, V), params, outer)
-        rows.append(row)
-    matrix = torch.stack(rows)
-    return value, slopes.to(value.dtype), ((matrix + matrix.T) / 2).to(value.dtype)
+        try:
+            yield
+        finally:
+            for name, value in saved.items():
+                self._buffers[name].data = value

@@ -32,7 +32,7 @@ class Cell:
     tune_network: bool = False  # whether the fields of the network are tuned as well
     precision: str = "float32"
     schedule: str = "constant"
-    weight_decay: float = 0.0
+    weight_decay: float | None = None
     clip: float | None = None
     alias: str = ""
     probes: tuple[Probe, ...] = ()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from suite.interrupt import Interrupt
 from suite.progress import Progress, Standing
+from suite.schema import table_from_rows
 from suite.trial import Row, Status, Trial, label_of
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ ATTEMPTS = 3  # of a trial whose worker dies
 COMMIT_SECONDS = 1.0
 PATIENCE = 5  # commits that may fail in a row at the end, each after a longer pause
 FAILED = (Status.ERROR, Status.LOST)
+_PLAIN = ("stage", "task", "network", "optimizer", "grid", "fingerprint", "parts", "spec")  # kept of an unstorable row
 
 
 @dataclass
@@ -136,7 +138,7 @@ class Driver:
         if not self._rows:
             return
         try:
-            self.store.commit(self._rows, supersedes=self._supersedes)
+            self._store()
         except OSError as error:
             self._failures = min(self._failures + 1, 6)
             self.progress.log(f"cannot write to {self.store.root}: {error}; {len(self._rows)} rows are kept and tried again")
@@ -154,7 +156,25 @@ class Driver:
             if not self._rows:
                 return
             sleep(2**attempt)
-        self.store.commit(self._rows, supersedes=self._supersedes)
+        self._store()
+
+    def _store(self) -> None:
+        """Commit the rows; a trial whose values do not fit their columns becomes an error, its neighbours are kept."""
+        try:
+            self.store.commit(self._rows, supersedes=self._supersedes)
+        except ValueError:
+            self._rows = [row for key, rows in _by_key(self._rows).items() for row in self._storable(key, rows)]
+            self.store.commit(self._rows, supersedes=self._supersedes)
+
+    def _storable(self, key: str, rows: list[Row]) -> list[Row]:
+        try:
+            for table in {row.table for row in rows}:
+                table_from_rows(table, [row.values for row in rows if row.table == table])
+        except ValueError as error:
+            self.tally.failed += 1
+            values = {name: value for name, value in rows[-1].values.items() if name in _PLAIN and isinstance(value, str)}
+            return [Row("trials", {**values, "key": key, "status": str(Status.ERROR), "message": str(error)})]
+        return rows
 
     def _standing(self) -> Standing:
         seconds = self.agenda.seconds_left()
@@ -167,13 +187,20 @@ class Driver:
     def _note_best(self, trial: Trial, row: Mapping[str, Any]) -> None:
         """Remember the best validation value of the task that was last at work."""
         value, task, better = row.get("best_validation"), label_of(trial.task), trial.task.higher_is_better
-        if value is None:
+        if not isinstance(value, (int, float)):
             return
         known = self._best.get(task)
         if known is None or (value > known[0] if better else value < known[0]):
             self._best[task] = value, f"{trial.optimizer_label} on {trial.network_label}"
         value, method = self._best[task]
         self._latest = f"best {task} {trial.task.primary} {value:.4g} ({method})"
+
+
+def _by_key(rows: list[Row]) -> dict[str, list[Row]]:
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        found.setdefault(row.values["key"], []).append(row)
+    return found
 
 
 def _described(trial: Trial) -> str:

@@ -117,7 +117,7 @@ def tuned(
 def tasks(catalog: Catalog, *, embedded_only: bool = False) -> list[Task]:
     """Return all tasks with their default fields, or only those that need no downloaded data."""
     found = defaults(catalog, "task")
-    return [task for task in found if not (embedded_only and hasattr(task, "download"))]
+    return [task for task in found if not (embedded_only and task.needs_data)]
 
 
 def defaults(catalog: Catalog, kind: str, family: str | None = None) -> list[Any]:

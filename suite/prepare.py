@@ -118,7 +118,7 @@ def _missing_data(tasks: Iterable[Task], root: Path | None, named: set[str], dow
     """
     missing: dict[Task, str] = {}
     for task in sorted(tasks, key=name_of):
-        if hasattr(task, "download"):
+        if task.needs_data:
             reason = _unreadable(task, root, download)
             if reason and name_of(task) in named:
                 raise FileNotFoundError(reason)
@@ -134,7 +134,7 @@ def _unreadable(task: Task, root: Path | None, download: bool) -> str:
     try:
         if download and root is not None:
             root.mkdir(parents=True, exist_ok=True)
-            task.download(root)  # type: ignore[attr-defined]
+            task.download(root)
     except (OSError, RuntimeError) as error:  # torchvision raises RuntimeError where no mirror answers
         return f"{name_of(task)} could not be downloaded: {(str(error).splitlines() or [''])[0]}"
     try:

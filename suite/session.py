@@ -24,22 +24,24 @@ Memo = dict[Hashable, Any]
 class Session:
     """Everything one trial trains with; building it seeds and draws from the default generator."""
 
-    def __init__(self, trial: Trial, splits: Splits, device: torch.device, memo: Memo) -> None:
-        """Build the network and bind optimizer, oracle and batches.
+    def __init__(self, trial: Trial, module: nn.Module, splits: Splits, device: torch.device, memo: Memo) -> None:
+        """Bind module, optimizer, oracle and batches.
 
-        Raises:
-            ValueError: the network does not fit the task.
+        Args:
+            trial: what to run.
+            module: as `built` returns it.
+            splits: as `placed` returns them.
+            device: where both are.
+            memo: what trials share whose calls cost the same.
         """
         self.trial, self.device = trial, device
-        self.dtype = getattr(torch, trial.precision)
-        self.splits = Splits(*(Split(*(self._placed(t) for t in split)) for split in splits))
+        self.splits, self.module = splits, module
         self.batches = Batches(self.splits.train, trial.task.batch_size, trial.stream("order"), trial.stream("fresh"))
-        self.module = self._module()
         decoupled = trial.optimizer.decoupled_decay
-        self.objective = Objective(self.module, trial.task.loss, 0.0 if decoupled else trial.weight_decay)
+        self.objective = Objective(module, trial.task.loss, 0.0 if decoupled else trial.weight_decay or 0.0)
         self.meter = Meter(memo, self._unit(memo))
         self.oracle = Oracle(
-            self.objective, self.meter, clip=trial.clip, weight_decay=trial.weight_decay if decoupled else 0.0,
+            self.objective, self.meter, clip=trial.clip, weight_decay=trial.weight_decay if decoupled else None,
             sampler=self.batches.draw,
         )  # fmt: skip
         self.generator = torch.Generator(device)
@@ -66,6 +68,7 @@ class Session:
         stages = self.trial.network.stages
         while self.stage < len(stages) and fraction >= stages[self.stage]:
             self.oracle.point(self.params)
+            torch.manual_seed(derived_seed(f"{self.trial.stream('init')}|{self.stage}"))  # a prolongation may draw
             self.module.prolong()  # type: ignore[operator]
             self.stage += 1
             self.oracle.stage = self.stage
@@ -107,16 +110,8 @@ class Session:
             torch.cuda.synchronize(self.device)
         return monotonic()
 
-    def _placed(self, tensor: Tensor) -> Tensor:
-        return tensor.to(self.device, self.dtype if tensor.is_floating_point() else tensor.dtype)
-
-    def _module(self) -> nn.Module:
-        torch.manual_seed(self.trial.stream("init"))
-        module = self.trial.network.build(self.trial.task.in_shape, self.trial.task.out_features)
-        return module.to(self.device, self.dtype).train()
-
     def _unit(self, memo: Memo) -> float:
-        """Return the operations of one gradient at a full batch of the final stage, the unit of all budgets."""
+        """Return the operations of one unclipped gradient at a full batch of the final stage, the unit of all budgets."""
         if "unit" not in memo:
             twin = copy.deepcopy(self.objective)
             for _ in self.trial.network.stages:
@@ -127,6 +122,23 @@ class Session:
             Oracle(twin, meter).bind(x, y, seed=0).grad(leaves)
             memo["unit"] = meter.spent
         return memo["unit"]
+
+
+def built(trial: Trial, device: torch.device) -> nn.Module:
+    """Return the network of a trial in training mode, initialised from the trial's `init` stream.
+
+    Raises:
+        ValueError: the network does not fit the task.
+    """
+    torch.manual_seed(trial.stream("init"))
+    module = trial.network.build(trial.task.in_shape, trial.task.out_features)
+    return module.to(device, getattr(torch, trial.precision)).train()
+
+
+def placed(splits: Splits, trial: Trial, device: torch.device) -> Splits:
+    """Return the data on the device, floating-point tensors in the trial's precision."""
+    dtype = getattr(torch, trial.precision)
+    return Splits(*(Split(*(t.to(device, dtype if t.is_floating_point() else t.dtype) for t in split)) for split in splits))
 
 
 def _copied(tensors: Params) -> Params:

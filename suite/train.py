@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import traceback
 from collections.abc import Callable, Iterator
+from itertools import islice
 from time import monotonic
 from typing import Any
 
@@ -18,10 +19,11 @@ from baselines.contract import ProbeContext
 from baselines.flops import Meter
 from baselines.offers import refusal
 from baselines.oracle import Oracle
+from suite.batches import Batches
 from suite.memory import peak_bytes
 from suite.record import Record
-from suite.session import Memo, Session
-from suite.trial import Row, Status, Trial
+from suite.session import Memo, Session, built, placed
+from suite.trial import Row, Status, Trial, name_of
 from tasks.contract import Splits
 
 LOG_POINTS = 40  # log points of a trial, evenly spaced over its budget; the same for every method
@@ -54,12 +56,16 @@ def train(
     record = Record(trial)
     extra: dict[str, Any] = {}
     try:
-        session, extra = _prepare(trial, data(trial), torch.device(device), {} if memo is None else memo, record)
+        session = _prepared(trial, data(trial), torch.device(device), {} if memo is None else memo, record)
         if session is not None:
+            extra = {"calls": session.meter.calls, **_rehearsed(session)}
             yield from _loop(session, record, math.inf if timeout is None else start + timeout)
             yield from _test(session, record)
+            record.end(Status.COMPLETED)
     except torch.OutOfMemoryError as error:
         record.end(Status.OUT_OF_MEMORY, _first_line(error))
+    except torch.linalg.LinAlgError as error:  # a system that became singular, a decomposition that did not converge
+        record.end(Status.NONFINITE, _described(error))
     except Exception as error:  # the code under study may raise anything; that is a result
         record.end(Status.ERROR, _described(error))
     if record.status not in _KEPT:
@@ -67,33 +73,42 @@ def train(
     yield Row("trials", {**record.end_row(), **extra, "wall_seconds": monotonic() - start})
 
 
-def _prepare(
-    trial: Trial, splits: Splits, device: torch.device, memo: Memo, record: Record
-) -> tuple[Session | None, dict[str, Any]]:
-    """Build the session after a rehearsal on a twin; end the trial as skipped where the pair cannot work."""
+def _prepared(trial: Trial, splits: Splits, device: torch.device, memo: Memo, record: Record) -> Session | None:
+    """Build the session; end the trial as skipped where network, task and optimizer cannot work together."""
     try:
-        session = Session(trial, splits, device, memo)
+        module = built(trial, device)
     except ValueError as error:
         record.end(Status.SKIPPED, _first_line(error))
-        return None, {}
-    needs = trial.optimizer.needs
-    if ("refusal", needs) not in memo:
-        memo["refusal", needs] = refusal(session.objective, *session.splits.train, needs)
-    reason = trial.conflict or memo["refusal", needs]
-    if reason:
-        record.end(Status.SKIPPED, reason)
-        return None, {}
-    peak, kind = peak_bytes(lambda: _rehearse(trial, splits, device, memo), device)
-    parameters = sum(p.numel() for p in session.params.values())
-    return session, {"peak_bytes": peak, "memory_kind": kind, "parameters": parameters}
+        return None
+    splits = placed(splits, trial, device)
+    session = Session(trial, module, splits, device, memo)
+    if "refusal" not in memo:  # decided on the test split, which is the same for all seeds
+        memo["refusal"] = trial.conflict or refusal(session.objective, *splits.test, trial.optimizer.needs)
+    if memo["refusal"]:
+        record.end(Status.SKIPPED, memo["refusal"])
+        return None
+    return session
 
 
-def _rehearse(trial: Trial, splits: Splits, device: torch.device, memo: Memo) -> None:
-    """Make two steps on a twin: costs are counted and caches warm before the clock starts."""
-    twin = Session(trial, splits, device, memo)
-    batches = iter(twin.batches)
-    for number in range(2):
-        twin.step(number, *next(batches), 1.0)
+def _rehearsed(session: Session) -> dict[str, Any]:
+    """Make the first steps on a twin: costs are counted, caches warm and memory is measured before the clock starts.
+
+    Memory is that of the network at its final stage, the optimizer's state and the steps; the data are not counted.
+    """
+    trial, steps = session.trial, session.trial.optimizer.rehearsal
+    batches = list(islice(Batches(session.splits.train, trial.task.batch_size, order=0, fresh=0), steps))
+    parameters = 0
+
+    def rehearse() -> None:
+        nonlocal parameters
+        twin = Session(trial, built(trial, session.device), session.splits, session.device, session.meter.memo)
+        twin.refine(1.0)
+        for number, (x, y) in enumerate(batches):
+            twin.step(number, x, y, 1.0)
+        parameters = sum(p.numel() for p in twin.params.values())
+
+    peak, kind = peak_bytes(rehearse, session.device)
+    return {"peak_bytes": peak, "memory_kind": kind, "parameters": parameters}
 
 
 def _loop(session: Session, record: Record, deadline: float) -> Iterator[Row]:
@@ -126,8 +141,8 @@ def _loop(session: Session, record: Record, deadline: float) -> Iterator[Row]:
             yield from record.read_losses()
             yield from _validate(session, record)
         if done:
-            record.end(Status.COMPLETED)
-        elif late:
+            break
+        if late:
             record.end(Status.TIMEOUT, f"ran past its limit after {clocks.step} steps")
         mark = session.clock()
 
@@ -153,7 +168,7 @@ def _validate(session: Session, record: Record) -> Iterator[Row]:
 
 def _test(session: Session, record: Record) -> Iterator[Row]:
     """Yield the test metrics at the end and at the best validation point; nothing is decided by them."""
-    if record.status is not Status.COMPLETED:
+    if record.status is not None:
         return
     for name, clocks in (("test", record.clocks), ("test_at_best", record.best_clocks)):
         if name == "test_at_best":
@@ -164,15 +179,22 @@ def _test(session: Session, record: Record) -> Iterator[Row]:
 
 
 def _probe(session: Session, record: Record, due: list, previous: dict, x: torch.Tensor, y: torch.Tensor) -> Iterator[Row]:
-    """Yield what the probes see; they ask an oracle of their own, which charges nothing to the trial."""
+    """Yield what the probes see; they ask an oracle of their own, draw from their own stream and leave no trace."""
     if not due:
         return
-    oracle = Oracle(session.objective, Meter({})).bind(x, y, seed=record.clocks.step, update_buffers=False)
-    context = ProbeContext(record.clocks.step - 1, session.module, session.params, previous, oracle, session.splits)
+    seed, step = session.trial.stream("method") ^ record.clocks.step, record.clocks.step - 1
+    oracle = Oracle(session.objective, Meter({})).bind(x, y, seed, update_buffers=False)
+    generator = torch.Generator(session.device).manual_seed(seed)
+    context = ProbeContext(
+        step, session.trial.task, session.splits, session.module, session.trial.optimizer, session.params, previous,
+        session.state, oracle, generator,
+    )  # fmt: skip
     for probe in due:
         session.oracle.point(session.params)
-        for name, value in probe.measure(context).items():
-            yield record.row("probe", name, float(value))
+        with oracle.frozen_buffers():
+            measured = probe.measure(context)
+        for name, value in measured.items():
+            yield record.row("probe", f"{name_of(probe)}.{name}", float(value))
 
 
 def _rate(schedule: str, fraction: float) -> float:

@@ -42,7 +42,7 @@ _SENTENCES = {
     Status.COMPLETED: "ran to its budget",
     Status.DIVERGED: "the training loss stayed above ten times its start at three log points in a row",
     Status.NONFINITE: "the training loss became infinite or not a number",
-    Status.OUT_OF_MEMORY: "the device had not enough memory, even with the trial alone on it",
+    Status.OUT_OF_MEMORY: "the device had not enough memory",
     Status.TIMEOUT: "ran past its time limit; the curve up to there is kept",
     Status.ERROR: "the code of the task, the network or the optimizer raised an exception",
     Status.LOST: "the worker or its machine died, more often than retries are allowed",
@@ -94,7 +94,7 @@ class Trial:
     stage: str = "eval"
     precision: str = "float32"
     schedule: str = "constant"
-    weight_decay: float = 0.0
+    weight_decay: float | None = None  # None: what the method itself says, zero for most
     clip: float | None = None
     alias: str = ""  # sets repeats of the same method apart, with streams of their own
     tune: int = 0  # trials that were spent to choose the hyperparameters
@@ -178,4 +178,4 @@ def _typed(value: Any, annotation: str) -> Any:
 def _text(value: Any) -> str:
     if is_dataclass(value):
         return label_of(value)
-    return f"{value:g}" if isinstance(value, float) else repr(value).replace(" ", "")
+    return repr(value).replace(" ", "")

@@ -44,6 +44,9 @@ class Worker:
         self.root = root
         self.timing = timing
         torch.set_num_threads(threads)
+        # the same trial gives the same numbers on the same kind of device: no autotuned kernels, no reduced precision
+        torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = False, True
+        torch.set_float32_matmul_precision("highest")
         self.catalog = Catalog(_written(plugins or {}))
         self.environment = {**environment(), "device": _device_name(self.device), "threads": threads, "timing": timing}
         self._memos: dict[str, Memo] = {}
@@ -60,6 +63,7 @@ class Worker:
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             rows = list(train(trial, self._splits, device=self.device, timeout=payload["timeout"], memo=self._memo(trial)))
         identity = {name: payload[name] for name in ("grid", "attempt", "fingerprint", "parts", "commit")}
+        rows[-1].values["calls"] = json.dumps(rows[-1].values.get("calls", {}))
         last = {**identity_of(trial, self.catalog), **self.environment, **rows[-1].values, **identity, "started": started}
         return [*rows[:-1], Row("trials", last)]
 
@@ -69,9 +73,9 @@ class Worker:
         return Splits(*(Split(*(tensor.to(self.device) for tensor in split)) for split in splits))
 
     def _memo(self, trial: Trial) -> Memo:
-        """Return what trials share whose calls cost the same."""
-        compared = spec_of(trial.task), spec_of(trial.network), name_of(trial.optimizer)
-        return self._memos.setdefault(json.dumps((*compared, trial.precision, trial.weight_decay > 0)), {})
+        """Return what trials share that differ in nothing but their seed and budget: then their calls cost the same."""
+        same = {name: trial.spec[name] for name in ("task", "network", "optimizer", "precision", "weight_decay", "clip")}
+        return self._memos.setdefault(json.dumps(same), {})
 
 
 def identity_of(trial: Trial, catalog: Catalog) -> dict[str, Any]:
@@ -79,6 +83,7 @@ def identity_of(trial: Trial, catalog: Catalog) -> dict[str, Any]:
     families = catalog.family(trial.network), catalog.family(trial.optimizer)
     return {
         "key": trial.key, "stage": trial.stage, "alias": trial.alias, "seed": trial.seed, "budget": trial.budget,
+        "budget_factor": trial.budget / trial.task.budget,
         "precision": trial.precision, "schedule": trial.schedule, "weight_decay": trial.weight_decay, "clip": trial.clip,
         "tune": trial.tune, "task": label_of(trial.task), "network": trial.network_label, "optimizer": trial.optimizer_label,
         "task_name": name_of(trial.task), "network_name": name_of(trial.network), "optimizer_name": name_of(trial.optimizer),
@@ -86,9 +91,13 @@ def identity_of(trial: Trial, catalog: Catalog) -> dict[str, Any]:
         "network_family": families[0], "optimizer_family": families[1],
         "family": families[1] if families[1] != "standard" else families[0],
         "task_fields": _fields(trial.task), "network_fields": _fields(trial.network),
-        "optimizer_fields": _fields(trial.optimizer), "lr": getattr(trial.optimizer, "lr", None),
+        "optimizer_fields": _fields(trial.optimizer), "lr": _number(getattr(trial.optimizer, "lr", None)),
         "spec": json.dumps(trial.spec, sort_keys=True),
     }  # fmt: skip
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, (int, float)) else None
 
 
 def _fields(competitor: Any) -> str:

@@ -24,6 +24,7 @@ class CIFAR10(Task):
     batch_size = 128
     budget = 20000.0  # about 57 epochs
     reference_network = "resnet18"
+    needs_data = True
     in_shape = (3, 32, 32)
     out_features = 10
     loss = staticmethod(classification.loss)

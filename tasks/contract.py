@@ -40,6 +40,7 @@ class Task(ABC):
     batch_size: ClassVar[int]  # samples a step; at least the size of `train` means full batches
     budget: ClassVar[float]  # gradient equivalents of one trial; one is the cost of a gradient on a batch of `batch_size`
     reference_network: ClassVar[str]  # as written on the command line: "mlp(width=64)"
+    needs_data: ClassVar[bool] = False  # reads files under a data root; `download` fetches them
     target_value: ClassVar[float | None] = None  # of `primary` on validation; `run --grid targets` prints it
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -74,6 +75,9 @@ class Task(ABC):
         Raises:
             FileNotFoundError: a file is missing; the message names it and both ways to get it.
         """
+
+    def download(self, root: Path) -> None:  # noqa: B027 - most tasks need no data
+        """Fetch the files that are missing under `root`, where the task needs any."""
 
     @abstractmethod
     def loss(self, prediction: Tensor, target: Tensor) -> Tensor:

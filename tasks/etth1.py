@@ -28,6 +28,7 @@ class ETTh1(Task):
     batch_size = 32
     budget = 1500.0  # about 6 epochs
     reference_network = "mlp(width=256,depth=2)"
+    needs_data = True
     target_value = 0.8887
     loss = staticmethod(regression.loss)
     metrics = staticmethod(regression.metrics)

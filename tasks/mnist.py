@@ -23,6 +23,7 @@ class MNIST(Task):
     batch_size = 128
     budget = 2000.0  # about 5 epochs
     reference_network = "convnet"
+    needs_data = True
     in_shape = (1, 28, 28)
     out_features = 10
     loss = staticmethod(classification.loss)

@@ -18,7 +18,8 @@ def trial(key: str, status: str = "completed", fingerprint: str = "f1", **values
     """One row of `trials`, with defaults for what a test does not care about."""
     fixed = {
         "grid": "toy", "stage": "eval", "alias": "", "task": "digits", "network": "mlp", "optimizer": "sgd", "seed": 0,
-        "tune": 0, "budget": 100.0, "precision": "float32", "schedule": "constant", "weight_decay": 0.0,
+        "tune": 0, "budget": 100.0, "budget_factor": 1.0,
+        "precision": "float32", "schedule": "constant", "weight_decay": 0.0,
         "primary": "accuracy", "higher_is_better": True, "timing": "exclusive", "network_family": "standard",
         "network_name": "mlp", "family": "standard", "started": START,
     }  # fmt: skip

@@ -246,3 +246,84 @@ def test_a_missing_forward_rule_is_refused_with_its_name():
     reason = refusal(Objective(Net(), F.mse_loss), torch.randn(3, 5, 4), torch.randn(3, 20), frozenset({"jvp"}))
     assert reason.startswith("jvp is not to be had")
     assert "scaled_dot_product" in reason
+
+
+def dropped():
+    net = nn.Sequential(nn.Linear(8, 64), nn.Dropout(0.5), nn.Linear(64, 1))
+    params = {name: p.detach() for name, p in net.named_parameters()}
+    return net, params, torch.randn(16, 8), torch.randn(16, 1)
+
+
+def test_the_loss_of_a_step_is_noted_once():
+    net, params, x, y = dropped()
+    net.eval()
+    oracle = Oracle(Objective(net, F.mse_loss), Meter({}))
+    for asks in (
+        lambda o: [o.grad(params)] + [part.loss(params) for part in o.split(4)],
+        lambda o: [part.grad(params) for _ in range(2) for part in o.split(4)],
+        lambda o: [piece.grad(params) for part in o.split(2) for piece in part.split(2)],
+        lambda o: [o.with_gradient(lambda p, g: g).grad(params), o.grad(params)],
+    ):
+        asks(oracle.bind(x, y, seed=0))
+        torch.testing.assert_close(oracle.first_loss, oracle.loss(params))
+
+
+def test_parts_have_dropout_masks_of_their_own():
+    net, params, x, y = dropped()
+    oracle = Oracle(Objective(net, F.mse_loss), Meter({})).bind(x[:1].expand(4, 8), y[:1].expand(4, 1), seed=0)
+    assert len({float(part.loss(params)) for part in oracle.split(4)}) == 4
+
+
+def test_parts_are_clipped_as_a_whole():
+    net, params, x, y = dropped()
+    net.eval()
+    oracle = Oracle(Objective(net, F.mse_loss), Meter({}), clip=0.01).bind(x, y, seed=0)
+    parts = [part.grad(params)[1] for part in oracle.split(4)]
+    total = oracle.clipped({name: sum(part[name] for part in parts) for name in params})
+    for name, expected in oracle.grad(params)[1].items():
+        torch.testing.assert_close(total[name], expected)
+
+
+class Doubling(nn.Module):
+    """A module whose output depends on the buffer that its forward pass changes."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(2, 1)
+        self.register_buffer("gain", torch.ones(()))
+
+    def forward(self, x):
+        self.gain.mul_(2)
+        return self.linear(x) * self.gain
+
+
+def test_gradients_see_the_buffers_of_their_own_forward_pass():
+    net, x, y = Doubling(), torch.randn(8, 2), torch.randn(8, 1)
+    oracle = Oracle(Objective(net, F.mse_loss), Meter({})).bind(x, y, seed=0, update_buffers=False)
+    params = {name: p.detach().clone() for name, p in net.named_parameters()}
+    gradient = oracle.grad(params)[1]["linear.weight"]
+    step = torch.tensor([[1e-2, 0.0]])
+    ahead, behind = (oracle.loss({**params, "linear.weight": params["linear.weight"] + s * step}) for s in (1, -1))
+    torch.testing.assert_close(gradient[0, 0], (ahead - behind) / 2e-2, rtol=1e-3, atol=1e-3)
+    assert net.gain == 1
+
+
+class Switched(nn.Module):
+    """A custom backward pass for reverse mode, and a plain path that forward mode takes."""
+
+    plain = False
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(5, 3)
+
+    def forward(self, x):
+        y = self.linear(x)
+        return y**3 if self.plain else Cube.apply(y)
+
+
+def test_a_plain_path_keeps_forward_mode():
+    objective, x, y = Objective(Switched(), F.mse_loss), torch.randn(6, 5), torch.randn(6, 3)
+    assert refusal(objective, x, y, frozenset({"jvp", "curvature"})) == ""
+    assert "differentiable only once" in refusal(objective, x, y, frozenset({"hvp"}))
+    assert objective.network.plain is False

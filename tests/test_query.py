@@ -149,11 +149,11 @@ def test_final_reads_evaluations_only(tmp_path):
 
 
 def test_settings_that_differ_are_never_pooled(tmp_path):
-    rows = [trial(f"{budget}", budget=budget) for budget in (10.0, 100.0)]
+    rows = [trial(f"{factor}", budget=100 * factor, budget_factor=factor) for factor in (0.1, 1.0)]
     rows += [trial("wd", optimizer="adamw", weight_decay=0.1), trial("plain", optimizer="adamw"), trial("aa", alias="again")]
     found = _answers(tmp_path, rows, "SELECT key, method FROM final")
     assert {row["key"]: row["method"] for row in found} == {
-        "10.0": "sgd on mlp, budget=10", "100.0": "sgd on mlp, budget=100", "aa": "sgd on mlp [again]",
+        "0.1": "sgd on mlp, budget=0.1x", "1.0": "sgd on mlp, budget=1x", "aa": "sgd on mlp [again]",
         "wd": "adamw on mlp, weight_decay=0.1", "plain": "adamw on mlp, weight_decay=0",
     }  # fmt: skip
 

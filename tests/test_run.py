@@ -380,3 +380,14 @@ def test_a_cluster_that_does_not_answer_is_one_sentence():
     with pytest.raises(ValueError, match=r"no Ray cluster answers at 127\.0\.0\.1:1: .*refused"):
         executor.start()
     assert time.monotonic() - begin < cluster.CONNECT_SECONDS + 1
+
+
+def test_a_value_that_no_column_takes_is_an_error_of_its_trial_alone(tmp_path):
+    def ends(trial, attempt):
+        return end(trial, best_validation="high" if trial.seed == 1 else 0.5)
+
+    _, made = drive(tmp_path, [cell(seeds=4)], StubExecutor(ends))
+    rows = read_stored(Store(tmp_path)).values()
+    assert sorted(entry.row["status"] for entry in rows) == ["completed"] * 3 + ["error"]
+    assert made.tally.failed == 1
+    assert any("trials.best_validation takes double" in (entry.row["message"] or "") for entry in rows)

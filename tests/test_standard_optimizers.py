@@ -40,7 +40,7 @@ def batches(steps=STEPS):
         yield torch.randn(32, 6, generator=generator), torch.randint(4, (32,), generator=generator)
 
 
-def train(optimizer, steps=STEPS, *, rate=1.0, decay=0.0, each_step=lambda params, state: None, module=None):
+def train(optimizer, steps=STEPS, *, rate=1.0, decay=None, each_step=lambda params, state: None, module=None):
     """Train through the wrapper; return the last parameters, the state and the meter."""
     module = module or network()
     meter = Meter({})
@@ -300,19 +300,6 @@ def test_all_shapes_are_handled(name):
     assert all(value.isfinite().all() for value in params.values())
     assert not any(torch.equal(params[key], start[key]) for key in ("scale", "shift", "conv.weight", "head.weight"))
     assert all(leaf.grad is None for leaf in state.leaves.values())
-
-
-@pytest.mark.parametrize("name", ALL)
-def test_overflow_is_not_an_exception(name):
-    module = network()
-    oracle = Oracle(Objective(module, F.cross_entropy), Meter({}))
-    x, y = next(batches())
-    params = {key: p.detach().clone() for key, p in module.named_parameters()}
-    state = ALL[name].init(params)
-    for _ in range(2):  # the first step of SOAP moves nothing
-        params, state = ALL[name].step(oracle.bind(x * torch.nan, y, seed=0), params, state, torch.Generator(), 1.0)
-    # PyTorch's sign of NaN is zero: Lion stays where it is.
-    assert all(value.isfinite().all() for value in params.values()) == (name == "lion")
 
 
 @pytest.mark.parametrize("name", ALL)

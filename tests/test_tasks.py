@@ -40,7 +40,7 @@ def found():
         members = vars(importlib.import_module(f"tasks.{module.name}")).values()
         here = [c for c in members if inspect.isclass(c) and c.__module__ == f"tasks.{module.name}" and issubclass(c, Task)]
         for competitor in (c for c in here if not inspect.isabstract(c)):
-            needs_data = [pytest.mark.data] if hasattr(competitor, "download") else []
+            needs_data = [pytest.mark.data] if competitor.needs_data else []
             yield pytest.param(competitor(), id=module.name, marks=needs_data)
 
 

@@ -12,7 +12,7 @@ from baselines.standard.mlp import Mlp
 from baselines.standard.sgd import Sgd
 from suite.batches import Batches
 from suite.memory import LiveBytes
-from suite.session import Session
+from suite.session import Session, built, placed
 from suite.train import load, train
 from suite.trial import Status, Trial
 from tasks.contract import Split
@@ -79,6 +79,24 @@ class Wandering(Momentous):
         return {name: p + torch.randn(p.shape, generator=generator) for name, p in params.items()}, state
 
 
+class BreaksAtTheEnd(Digits):
+    """Metrics that fail on the test split."""
+
+    def metrics(self, prediction, target):
+        if torch.equal(target, load(trial()).test.y):
+            raise OverflowError("metric")
+        return super().metrics(prediction, target)
+
+
+class Singular(Momentous):
+    """Solves a system that becomes singular."""
+
+    def step(self, oracle, params, state, generator, rate):
+        oracle.grad(params)
+        torch.linalg.solve(torch.zeros(2, 2), torch.ones(2))
+        return params, state
+
+
 class Norm(Probe):
     """Size of the last update."""
 
@@ -126,6 +144,11 @@ def trial(optimizer=None, **changes):
     return Trial(**{**spec, **changes})
 
 
+def session(a_trial):
+    cpu = torch.device("cpu")
+    return Session(a_trial, built(a_trial, cpu), placed(load(a_trial), a_trial, cpu), cpu, {})
+
+
 def outcome(a_trial, **options):
     rows = list(train(a_trial, **options))
     assert [row.table for row in rows].count("trials") == 1
@@ -145,10 +168,8 @@ def test_the_same_trial_twice_is_bitwise_the_same(optimizer):
 
 
 def test_methods_share_initial_parameters_and_batches():
-    sessions = [
-        Session(trial(optimizer, network=Mlp(width=16, activation=kind)), load(trial()), torch.device("cpu"), {})
-        for optimizer, kind in ((Sgd(lr=0.1), "relu"), (Momentous(), "tanh"))
-    ]
+    pairs = ((Sgd(lr=0.1), "relu"), (Momentous(), "tanh"))
+    sessions = [session(trial(optimizer, network=Mlp(width=16, activation=kind))) for optimizer, kind in pairs]
     for name, value in sessions[0].params.items():
         assert torch.equal(value, sessions[1].params[name])
     for _, a, b in zip(range(40), *(session.batches for session in sessions), strict=False):
@@ -157,7 +178,7 @@ def test_methods_share_initial_parameters_and_batches():
 
 
 def test_another_seed_changes_initial_parameters_order_and_split():
-    first, second = (Session(trial(seed=s), load(trial(seed=s)), torch.device("cpu"), {}) for s in (0, 1))
+    first, second = (session(trial(seed=s)) for s in (0, 1))
     assert not torch.equal(next(iter(first.params.values())), next(iter(second.params.values())))
     assert not torch.equal(next(iter(first.batches))[0], next(iter(second.batches))[0])
     assert torch.equal(first.splits.test.x, second.splits.test.x)
@@ -191,6 +212,7 @@ def test_a_trial_runs_to_its_budget_in_gradient_equivalents():
         (Idle(), Status.ERROR, "asked its oracle for nothing"),
         (Hungry(), Status.OUT_OF_MEMORY, "too much"),
         (Wandering(), Status.DIVERGED, "at the start"),
+        (Singular(), Status.NONFINITE, "singular"),
         (Sgd(lr=1e30), Status.NONFINITE, "in step"),
     ],
     ids=lambda value: type(value).__name__,
@@ -273,10 +295,49 @@ def test_test_metrics_are_read_at_the_end_and_at_the_best_point_only():
     assert tests == {("test", row["steps"]), ("test_at_best", row["best_step"])}
 
 
+def test_a_failure_of_the_last_evaluation_is_not_a_completed_trial():
+    _, row = outcome(trial(task=BreaksAtTheEnd()))
+    assert (row["status"], row["steps"]) == ("error", 60)
+    assert row["message"].startswith("OverflowError: metric")
+
+
+def test_a_trial_does_not_depend_on_what_its_worker_ran_before():
+    from suite.worker import Worker
+
+    plain, clipped = (trial(clip=clip, budget=300.0) for clip in (None, 0.1))
+    payload = {"grid": "g", "timeout": None, "attempt": 1, "fingerprint": "", "parts": "{}", "commit": ""}
+    alone = Worker().run({"spec": as_in_the_tree(clipped).spec, **payload})[-1].values
+    worker = Worker()
+    worker.run({"spec": as_in_the_tree(plain).spec, **payload})
+    after = worker.run({"spec": as_in_the_tree(clipped).spec, **payload})[-1].values
+    assert [alone[name] for name in ("gradients", "steps", "final_loss")] == [
+        after[name] for name in ("gradients", "steps", "final_loss")
+    ]
+
+
+def as_in_the_tree(a_trial):
+    """The same trial; workers rebuild it by the names of its files."""
+    assert {type(part).__module__.partition(".")[0] for part in (a_trial.task, a_trial.optimizer)} <= {"tasks", "baselines"}
+    return a_trial
+
+
+def test_calls_of_the_oracle_are_reported():
+    assert outcome(trial())[1]["calls"] == {"grad": 60}
+
+
+def test_memory_is_that_of_the_method_and_not_of_the_data():
+    parameters = 4 * outcome(trial())[1]["parameters"]
+    peak = outcome(trial())[1]["peak_bytes"]
+    assert 3 * parameters <= peak <= 3 * parameters + 64 * 4 * (64 + 10 * 16)  # module, own copy, gradients; activations
+    assert outcome(trial(precision="float64"))[1]["peak_bytes"] <= 2.1 * peak
+
+
 def test_probes_run_on_their_schedule_and_change_nothing():
     rows, row = outcome(trial(probes=(Norm(),)))
     plain, bare = outcome(trial())
-    assert sorted({r.values["step"] for r in rows if r.values.get("split") == "probe"}) == list(range(1, 61, 7))
+    assert sorted(
+        {r.values["step"] for r in rows if r.values.get("split") == "probe" and r.values["name"] == "test_train.update"}
+    ) == list(range(1, 61, 7))
     assert row["final_test"] == bare["final_test"]
     assert row["gradients"] == bare["gradients"]
     assert len(plain) < len(rows)

@@ -29,16 +29,16 @@ WITH evaluated AS (
     SELECT *, coalesce(network = reference_network, false) AS on_reference, concat(
         if(coalesce(alias, '') = '', '', ' [' || alias || ']'),
         if(min(tune) OVER same < max(tune) OVER same, ', tune=' || tune, ''),
-        if(min(budget) OVER same < max(budget) OVER same, ', budget=' || printf('%g', budget), ''),
+        if(min(budget_factor) OVER same < max(budget_factor) OVER same, ', budget=' || printf('%g', budget_factor) || 'x', ''),
         if(min(precision) OVER same < max(precision) OVER same, ', ' || precision, ''),
         if(min(schedule) OVER same < max(schedule) OVER same, ', ' || schedule, ''),
-        if(min(if(tune > 0, NULL, weight_decay)) OVER same < max(if(tune > 0, NULL, weight_decay)) OVER same,
-            ', weight_decay=' || printf('%g', weight_decay), ''),
+        if(min(if(tune > 0, NULL, coalesce(weight_decay, -1))) OVER same < max(if(tune > 0, NULL, coalesce(weight_decay, -1))) OVER same,
+            coalesce(', weight_decay=' || printf('%g', weight_decay), ''), ''),
         if(min(if(tune > 0, NULL, coalesce(clip, 'inf'))) OVER same < max(if(tune > 0, NULL, coalesce(clip, 'inf'))) OVER same,
             ', clip=' || printf('%g', coalesce(clip, 'inf')), '')
     ) AS setting
     FROM evaluated
-    WINDOW same AS (PARTITION BY task, network, optimizer, alias)
+    WINDOW same AS (PARTITION BY if(coalesce(network = reference_network, false), '', network), optimizer, alias)
 )
 SELECT
     task, concat(optimizer, if(on_reference, '', ' on ' || network), setting) AS method, optimizer, network, coalesce(alias, '') AS alias, setting,

@@ -65,6 +65,10 @@ class Stack(nn.Module):
         """Return the N maps from state to state, in the form of `open`."""
         return [partial(self._layer, theta) for theta in self.path]
 
+    def close(self, state: Tensor) -> Tensor:
+        """Return the prediction from the last state, in the form of `open`."""
+        return self.classifier(state[:, : self.classifier.in_features])
+
     def prolong(self) -> None:
         """Double the depth at the same T, in place; the new parameters interpolate the old ones over depth."""
         self._set(prolonged(self.path))

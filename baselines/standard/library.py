@@ -20,13 +20,14 @@ class _Held(NamedTuple):
     views: Params  # the same storage without gradients: what oracle and caller see
     library: torch.optim.Optimizer
     rates: tuple[float, ...]  # learning rate of each parameter group at construction
+    given: Params | None = None  # what the last step returned; these need not be copied in again
 
 
 class LibraryOptimizer(Optimizer):
     """An optimizer of a library, bitwise what the library's own loop gives.
 
     The wrapper owns its parameters: `init` copies the given ones, the library changes the copies in place, and `step`
-    returns views of them. Whoever wants to keep the parameters of a step clones them. Subclasses say in `make` which
+    returns copies of them. Subclasses say in `make` which
     library object moves the leaves; fields of a subclass are the library's arguments, with the library's defaults.
     """
 
@@ -54,24 +55,20 @@ class LibraryOptimizer(Optimizer):
         self, oracle: Oracle, params: Params, state: _Held, generator: torch.Generator, rate: float
     ) -> tuple[Params, _Held]:
         """Let the library move once, at `rate` times its learning rate; foreign `params` are copied in first."""
-        adopt(params, state.views)
+        if params is not state.given:
+            for name, view in state.views.items():
+                view.copy_(params[name])
         for group, base in zip(state.library.param_groups, state.rates, strict=True):
             group["lr"] = base * rate
-        if self.decoupled_decay and oracle.weight_decay:
+        if self.decoupled_decay and oracle.weight_decay is not None:
             for group in state.library.param_groups:
                 group["weight_decay"] = oracle.weight_decay
-        try:
-            self.advance(oracle, state, generator)
-        except torch.linalg.LinAlgError:
-            if _finite(state.leaves):
-                raise
-            # A decomposition of numbers that overflowed: end like other methods, with parameters that are not numbers.
-            for view in state.views.values():
-                view.fill_(torch.nan)
+        self.advance(oracle, state, generator)
         # Old gradients are freed before the next ones are made, as `zero_grad` does in a loop by hand.
         for leaf in state.leaves.values():
             leaf.grad = None
-        return dict(state.views), state
+        given = {name: view.clone() for name, view in state.views.items()}
+        return given, state._replace(given=given)
 
     def advance(self, oracle: Oracle, held: _Held, generator: torch.Generator) -> None:
         """Call the library's `step` with a closure that asks the oracle at the present values of the leaves."""
@@ -84,15 +81,3 @@ class LibraryOptimizer(Optimizer):
             return loss
 
         held.library.step(closure)
-
-
-def adopt(params: Params, views: Params) -> None:
-    """Copy into `views` every parameter that is not already the view itself."""
-    for name, view in views.items():
-        if params[name] is not view:
-            view.copy_(params[name])
-
-
-def _finite(leaves: Params) -> bool:
-    """Return whether all gradients are finite."""
-    return all(leaf.grad is None or bool(leaf.grad.isfinite().all()) for leaf in leaves.values())

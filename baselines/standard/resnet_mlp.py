@@ -54,12 +54,16 @@ class _Residual(nn.Module):
         """Return the maps from state to state."""
         return list(self.steps)
 
+    def close(self, state: Tensor) -> Tensor:
+        """Return predictions, (batch, out_features)."""
+        return self.classifier(state)
+
     def forward(self, x: Tensor) -> Tensor:
         """Return predictions, (batch, out_features)."""
         y = self.open(x)
         for step in self.steps:
             y = step(y)
-        return self.classifier(y)
+        return self.close(y)
 
 
 class _Step(nn.Module):

@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 
 from baselines.contract import Params, State, tunable
-from baselines.standard.library import LibraryOptimizer, adopt
+from baselines.standard.library import LibraryOptimizer
 
 
 class ScheduleFreeAdamw(LibraryOptimizer):
@@ -36,11 +36,16 @@ class ScheduleFreeAdamw(LibraryOptimizer):
     def evaluation_params(self, params: Params, state: State) -> Params:
         """Return the averaged weights x."""
         saved = {name: view.clone() for name, view in state.views.items()}
-        adopt(params, state.views)
+        _write(state.views, params)
         state.library.eval()
         averaged = {name: view.clone() for name, view in state.views.items()}
         # The library's way back rounds, so that evaluating would change the training; the saved weights do not.
-        adopt(saved, state.views)
+        _write(state.views, saved)
         for group in state.library.param_groups:
             group["train_mode"] = True
         return averaged
+
+
+def _write(views: Params, values: Params) -> None:
+    for name, view in views.items():
+        view.copy_(values[name])
