@@ -39,6 +39,16 @@ def test_the_method_in_the_readme_is_listed_runs_and_meets_the_contract(tmp_path
     assert "passed" in result.stdout
 
 
+@pytest.mark.slow
+def test_the_grid_in_the_readme_runs(tmp_path):
+    path = tmp_path / "my_grid.py"
+    path.write_text(re.findall(r"```python\n(.*?)```", README, re.DOTALL)[1])
+    command("run", "--grid", path, "--local", "--out", tmp_path / "run")
+    question = "SELECT task, count(*), count(DISTINCT optimizer) FROM trials WHERE status = 'completed' GROUP BY 1 ORDER BY 1"
+    answer = command("query", question, "--out", tmp_path / "run", "--format", "csv")
+    assert answer.split()[1:] == ["diabetes,4,2", "wine,4,2"]
+
+
 def test_every_file_that_the_readme_links_to_exists():
     missing = [target for target in re.findall(r"\]\(([^)#:]+)\)", README) if not (ROOT / target).exists()]
     assert missing == []
