@@ -81,8 +81,9 @@ class Record:
         """Take the validation metrics of a log point; return whether they are the best so far."""
         task = self.trial.task
         value = metrics[task.primary]
-        if not all(map(math.isfinite, metrics.values())):
-            self._end(Status.NONFINITE, f"validation {task.primary} was {value} after step {self.clocks.step}")
+        bad = next((name for name, number in metrics.items() if not math.isfinite(number)), None)
+        if bad is not None:
+            self._end(Status.NONFINITE, f"validation {bad} was {metrics[bad]} after step {self.clocks.step}")
             return False
         self.finals["validation"] = value
         if task.target is not None and not self.crossing and self._reaches(value, task.target):

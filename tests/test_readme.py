@@ -46,7 +46,7 @@ def test_the_grid_in_the_readme_runs(tmp_path):
     command("run", "--grid", path, "--local", "--out", tmp_path / "run")
     question = "SELECT task, count(*), count(DISTINCT optimizer) FROM trials WHERE status = 'completed' GROUP BY 1 ORDER BY 1"
     answer = command("query", question, "--out", tmp_path / "run", "--format", "csv")
-    assert answer.split()[1:] == ["diabetes,4,2", "wine,4,2"]
+    assert answer.splitlines()[1:] == ["diabetes,4,2", "wine,4,2"]
 
 
 def test_every_file_that_the_readme_links_to_exists():

@@ -50,6 +50,11 @@ class LinearMultistep(Optimizer):
             if value not in allowed:
                 raise ValueError(f"unknown {name} {value!r} of linear_multistep; expected one of {', '.join(allowed)}")
 
+    @property
+    def rehearsal(self) -> int:
+        """Steps until the history is full."""
+        return max(2, RULES[self.rule].memory + 1)
+
     def init(self, params: Params) -> State:
         """Return the empty history, newest first: increments and gradients by leaf, and effective steps as numbers."""
         return {"increments": [], "gradients": [], "steps": []}

@@ -32,6 +32,11 @@ class Lbfgs(LibraryOptimizer):
         if self.line_search not in ("none", "strong_wolfe"):
             raise ValueError(f"unknown line_search {self.line_search!r}; expected none or strong_wolfe")
 
+    @property
+    def rehearsal(self) -> int:
+        """Steps until the history is full, where every iteration adds a pair; ten at most."""
+        return min(10, 2 + self.history // self.max_iter)
+
     def make(self, leaves: Params) -> torch.optim.Optimizer:
         """Return the library object."""
         search = None if self.line_search == "none" else self.line_search

@@ -27,6 +27,11 @@ class Soap(LibraryOptimizer):
     interval: int = 10
     weight_decay: float = 1e-2
 
+    @property
+    def rehearsal(self) -> int:
+        """The first renewal of the bases, whose decomposition needs the most memory."""
+        return self.interval + 2
+
     def make(self, leaves: Params) -> torch.optim.Optimizer:
         """Return the library object."""
         import pytorch_optimizer
