@@ -20,7 +20,8 @@ class Board(NamedTuple):
 
     Attributes:
         tasks: on which all ranked methods have rows.
-        table: one row a method, best first: mean_rank, wins, failures, n, and ratios to `reference`.
+        table: one row a method, best first: mean_rank, wins, failures, n, reached (of aimed), spent, and ratios to
+            `reference`.
         ranks: (tasks, methods) ranks among the ranked methods, in the order of `tasks` and `table`.
         left_out: methods that ran on some of the tasks only, with how many.
         reference: the method that costs are relative to, or None.
@@ -38,17 +39,24 @@ class Board(NamedTuple):
 
 
 def cells(connection: duckdb.DuckDBPyConnection) -> pd.DataFrame:
-    """Return one row per task and method: scores over seeds, their median and interval, rank, costs."""
+    """Return one row per task and method: scores over seeds, their median and interval, rank, costs.
+
+    Scores and medians are rounded to six significant digits here, once, so that float32 noise breaks no tie. A task with
+    one method has no rank.
+    """
     frame = connection.sql(question("leaderboard")).df()
     worst = np.where(frame["higher_is_better"].astype(bool), -np.inf, np.inf)
     frame["scores"] = [
-        np.where(np.isnan(scores), bad, scores) for scores, bad in zip(map(_floats, frame["scores"]), worst, strict=True)
+        stats.significant(np.where(np.isnan(scores), bad, scores))
+        for scores, bad in zip(map(_floats, frame["scores"]), worst, strict=True)
     ]
     intervals = [stats.median_interval(scores) for scores in frame["scores"]]
     for name in stats.MedianInterval._fields:
         frame[name] = pd.Series([getattr(interval, name) for interval in intervals], index=frame.index, dtype=float)
+    frame["median"] = stats.significant(frame["median"].to_numpy(float))  # the mean of the middle two has a digit more
     cost = frame["median"] * np.where(worst < 0, -1.0, 1.0)
     frame["rank"] = cost.groupby(frame["task"]).rank(method="average") if len(frame) else pd.Series(dtype=float)
+    frame["rank"] = frame["rank"].where(frame.groupby("task")["method"].transform("size") > 1)
     frame["median_to_target"] = [float(np.median(t)) if len(t) else np.nan for t in map(_floats, frame["to_target"])]
     return frame
 
@@ -90,6 +98,8 @@ def _row(common: pd.DataFrame, name: str, tasks: list[str], ranks: stats.Array, 
         "method": name, "family": rows["family"].iloc[0], "mean_rank": float(ranks.mean()),
         "wins": int(np.sum((rows["median"] == top) & np.isfinite(rows["median"]))),
         "failures": int(rows["failures"].sum()), "n": int(rows["n"].sum()), "packed": bool(rows["packed"].any()),
+        "reached": int(rows["reached"].sum()), "aimed": int(rows.loc[rows["target"].notna(), "n"].sum()),
+        "spent": float(rows["spent"].max()),
     }  # fmt: skip
     if reference is not None:
         base = common.loc[reference].loc[tasks]
@@ -144,7 +154,7 @@ def _adjusted(common: pd.DataFrame, names: list[str], tasks: list[str]) -> dict[
         higher = bool(common.loc[(names[0], task), "higher_is_better"])
         differences[t] = [stats.chance_better(scores[i], scores[j], higher) - 0.5 for i, j in pairs]
     p = stats.sign_flip_max_t(differences)
-    # ranks of medians and chances of a seed to be better may disagree; then nothing is shown
+    # ranks of medians and chances of a seed to be better may disagree; then nothing is shown, and raising a p is safe
     ahead = differences.mean(axis=0) > 0
     return {names[j]: float(p[index]) if ahead[index] else 1.0 for index, (i, j) in enumerate(pairs) if i == 0}
 

@@ -15,6 +15,8 @@ from scipy import stats
 Array = NDArray[np.float64]
 MIN_SEEDS = 6  # below, order statistics give no 95 % interval of a median
 EXACT_TASKS = 16  # up to here all 2^(N-1) sign flips are enumerated
+FLIPS = 10_000  # random ones above
+DIGITS = 6  # significant ones of a score; float32 carries seven, of which sums lose the last
 _CHUNK = 2048  # sign flips evaluated at once
 
 
@@ -72,6 +74,19 @@ def median_interval(values: Array, level: float = 0.95) -> MedianInterval:
         return MedianInterval(median, None, None, None)
     j = int(enough[-1])
     return MedianInterval(median, float(ordered[j - 1]), float(ordered[size - j]), float(coverage[j - 1]))
+
+
+def significant(values: Array, digits: int = DIGITS) -> Array:
+    """Return values rounded to so many significant digits, in decimal, so that scores equal but for rounding tie.
+
+    Args:
+        values: (n,); infinite ones and NaN stay.
+        digits: kept, at every magnitude.
+
+    >>> significant(np.array([0.91666668, 0.9166666, 1.23456789e-9, -np.inf])).tolist()
+    [0.916667, 0.916667, 1.23457e-09, -inf]
+    """
+    return np.array([float(f"{value:.{digits - 1}e}") for value in np.asarray(values, float)])
 
 
 def task_ranks(scores: Array, higher_is_better: NDArray[np.bool_] | bool) -> Array:
@@ -144,7 +159,16 @@ def holm(p: Array) -> Array:
     return adjusted
 
 
-def sign_flip_max_t(differences: Array, flips: int = 10_000, seed: int = 0) -> Array:
+def least_p(tasks: int, flips: int = FLIPS) -> float:
+    """Return the least p that `sign_flip_max_t` can give.
+
+    >>> least_p(6), least_p(20)
+    (0.03125, 9.999000099990002e-05)
+    """
+    return 2.0 ** (1 - tasks) if tasks <= EXACT_TASKS else 1 / (flips + 1)
+
+
+def sign_flip_max_t(differences: Array, flips: int = FLIPS, seed: int = 0) -> Array:
     """Return single-step max-T adjusted p values of paired differences (Westfall and Young 1993).
 
     T = |mean d| sqrt(N) / sd(d) for every pair; under the null the sign of all differences of one task may flip. With
@@ -157,7 +181,7 @@ def sign_flip_max_t(differences: Array, flips: int = 10_000, seed: int = 0) -> A
         seed: of their generator.
 
     Returns:
-        (pairs,). The least possible is 2 / 2^N; a pair without any difference has 1.
+        (pairs,). The least possible is `least_p`; a pair without any difference has 1.
     """
     d = np.asarray(differences, float)
     tasks = len(d)

@@ -34,6 +34,25 @@ def number(value: float | None, digits: int = 4) -> str:
     return f"{value:.0f}" if 10**digits <= abs(value) < 1e9 else f"{value:.{digits}g}"
 
 
+def counted(n: int, noun: str, most: int | None = None) -> str:
+    """Return a count with its noun, or a range of counts.
+
+    >>> counted(1, "task"), counted(0, "task"), counted(2, "seed", 6), counted(6, "seed", 6)
+    ('1 task', '0 tasks', '2 to 6 seeds', '6 seeds')
+    """
+    last = n if most is None else most
+    return f"{n if last == n else f'{n} to {last}'} {noun}{'s' * (last != 1)}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return names as a sentence lists them.
+
+    >>> listed(["a"]), listed(["a", "b", "c"])
+    ('a', 'a, b and c')
+    """
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
     """Return a Markdown table padded to equal widths; the first `left` columns are text, the others right-aligned.
 

@@ -4,5 +4,6 @@ SELECT
     list(DISTINCT grid ORDER BY grid) AS grid, list(DISTINCT device ORDER BY device) AS device,
     list(DISTINCT threads ORDER BY threads) AS threads, list(DISTINCT torch ORDER BY torch) AS torch,
     list(DISTINCT "commit" ORDER BY "commit") AS "commit", list(DISTINCT host ORDER BY host) AS host,
+    list(DISTINCT budget_factor ORDER BY budget_factor) FILTER (stage = 'eval') AS budget_factor,
     make_timestamp(epoch_us(min(started)))::VARCHAR AS first, make_timestamp(epoch_us(max(started)))::VARCHAR AS last  -- UTC
 FROM trials;

@@ -1,8 +1,8 @@
 -- One row per task and method, over seeds. Costs are medians of completed runs; a retiming pass, where there is one,
--- replaces the seconds.
+-- replaces the seconds. The first step is not on the clock: a trial of one step has no seconds.
 WITH retimed AS (
     SELECT task, network, optimizer, coalesce(alias, '') AS alias, median(seconds) AS seconds
-    FROM trials WHERE stage = 'retime' AND status = 'completed' AND timing = 'exclusive'
+    FROM trials WHERE stage = 'retime' AND status = 'completed' AND timing = 'exclusive' AND steps > 1
     GROUP BY ALL
 ), reached AS (
     SELECT task, method, count_if(reached)::INTEGER AS reached, list(gradients ORDER BY seed) AS to_target
@@ -13,8 +13,8 @@ WITH retimed AS (
         coalesce(any_value(optimizer_name), '') AS optimizer_name, coalesce(any_value(network_family), '') AS network_family,
         coalesce(any_value(metric), 'metric') AS metric, coalesce(any_value(higher_is_better), false) AS higher_is_better,
         count(*)::INTEGER AS n, count_if(failed)::INTEGER AS failures, list(if(failed, 'nan'::DOUBLE, test_at_best) ORDER BY seed) AS scores,
-        max(target) AS target, max(budget) AS budget,
-        median(seconds) FILTER (status = 'completed') AS seconds,
+        max(target) AS target, max(budget) AS budget, max(gradients / nullif(budget, 0)) AS spent,
+        median(seconds) FILTER (status = 'completed' AND steps > 1) AS seconds,
         coalesce(bool_or(timing = 'packed'), false) AS packed,
         coalesce(median(peak_mb) FILTER (status = 'completed'), median(peak_mb)) AS peak_mb
     FROM final GROUP BY ALL
