@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from baselines.analytic import function_oracle
 from baselines.contract import Check, Measurement, Params
-from baselines.flops import Meter
 from baselines.forward.fomoh import Fomoh
 from baselines.forward.fomoh_bp import FomohBP
 from baselines.forward.subspace import move, plane_coefficient
-from baselines.oracle import Objective, Oracle
+from baselines.oracle import Oracle
 
 # From (-1.2, 1) with η = 1 and ε = 0: direction, then the point reached in exact arithmetic.
 ROSENBROCK_STEPS = (
@@ -40,27 +40,11 @@ class ForwardLimits(Check):
         yield from _quadratic(self.dimension, generator)
 
 
-class _Point(nn.Module):
-    """A network without input whose prediction, shape (1, D), is its parameter vector."""
-
-    def __init__(self, start: Tensor) -> None:
-        super().__init__()
-        self.theta = nn.Parameter(start.clone())
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.theta.expand(1, -1)
-
-
-def _oracle(function: Callable[[Tensor], Tensor], start: Tensor) -> tuple[Oracle, Params]:
-    objective = Objective(_Point(start), lambda prediction, target: function(prediction[0]))
-    return Oracle(objective, Meter({})).bind(torch.zeros(1, 0), torch.zeros(1), seed=0), {"theta": start}
-
-
 def _rosenbrock() -> Iterator[Measurement]:
     def function(x: Tensor) -> Tensor:
         return (1 - x[0]) ** 2 + 100 * (x[1] - x[0] ** 2) ** 2
 
-    oracle, params = _oracle(function, torch.tensor([-1.2, 1.0], dtype=torch.float64))
+    oracle, params = function_oracle(function, torch.tensor([-1.2, 1.0], dtype=torch.float64))
     for direction, expected in ROSENBROCK_STEPS:
         tangent = torch.tensor([direction], dtype=torch.float64)
         error = (_step(oracle, params, tangent) - torch.tensor(expected, dtype=torch.float64)).abs().max()
@@ -83,7 +67,7 @@ def _quadratic(dimension: int, generator: torch.Generator) -> Iterator[Measureme
     draw = torch.randn(dimension, dimension + 1, generator=generator, dtype=torch.float64)
     H = draw[:, 1:] @ draw[:, 1:].T + torch.eye(dimension, dtype=torch.float64)
     start, gradient = draw[:, 0], H @ draw[:, 0]
-    oracle, params = _oracle(lambda x: 0.5 * x @ H @ x, start)
+    oracle, params = function_oracle(lambda x: 0.5 * x @ H @ x, start)
 
     moved, _ = Fomoh(lr=1.0, eps=0.0).step(oracle, params, {}, generator, 1.0)
     line = moved["theta"] - start

@@ -6,14 +6,12 @@ from collections.abc import Iterator
 from math import log2
 
 import torch
-from torch import Tensor, nn
 
+from baselines.analytic import function_oracle
 from baselines.contract import Check, Measurement
-from baselines.flops import Meter
 from baselines.integrators.analysis import analyse
 from baselines.integrators.coefficients import RULES
 from baselines.integrators.linear_multistep import LinearMultistep
-from baselines.oracle import Objective, Oracle
 
 STABILITY = {"ab1": 2.0, "ab2": 1.0, "ab3": 6 / 11, "ab4": 3 / 10}
 START = 1.2
@@ -39,23 +37,11 @@ class MultistepOrders(Check):
             yield Measurement(f"{name}_observed_order", slope, order - 0.1, order + 0.1)
 
 
-class _Point(nn.Module):
-    """A network without input whose prediction, shape (1, 1), is its only parameter."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.theta = nn.Parameter(torch.tensor([START], dtype=torch.float64))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.theta.expand(1, -1)
-
-
 def _error(rule: str, steps: int) -> float:
     """Return |θ − x(1)| after `steps` steps of length 1/`steps`."""
-    objective = Objective(_Point(), lambda z, _: z.square().sum() / 2 + z.pow(4).sum() / 4)
-    oracle = Oracle(objective, Meter({})).bind(torch.zeros(1, 0), torch.zeros(1), seed=0)
+    start = torch.tensor([START], dtype=torch.float64)
+    oracle, params = function_oracle(lambda x: x.square().sum() / 2 + x.pow(4).sum() / 4, start)
     optimizer = LinearMultistep(lr=1 / steps, rule=rule)
-    params = {"theta": torch.tensor([START], dtype=torch.float64)}
     state, generator = optimizer.init(params), torch.Generator()
     for _ in range(steps):
         params, state = optimizer.step(oracle, params, state, generator, 1.0)
