@@ -12,17 +12,22 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 from analysis.stats import MIN_SEEDS, Array, median_interval
+from analysis.tables import counted
 from analysis.views import question
 
 mpl.use("Agg")  # files only: no window system is asked for
 
-HIGHLIGHTED = 8  # more colours than this cannot be told apart
+HIGHLIGHTED = 8  # colours that are easily told apart; a ninth only for the winner of a ninth task
 PANELS = 9  # tasks on one figure
+_WIDTH, _HEIGHT = 4.1, 2.9  # inches of a panel
+_NARROWEST = 6.4  # inches of a figure with one panel
 GREY = "0.78"
 _DASHED = (0, (4, 3))
 _DECADE = 10.0  # losses that span more get a logarithmic axis
@@ -33,16 +38,20 @@ _STYLE: Any = {
 
 
 def all_figures(connection: duckdb.DuckDBPyConnection, cells: pd.DataFrame) -> dict[str, Figure]:
-    """Return the figures of a run by file name: `ranks`, and `curves` in pages of `PANELS` tasks."""
+    """Return the figures of a run by file name: `ranks`, and `curves` in pages of `PANELS` tasks.
+
+    There are no `ranks` where no method ran on two tasks: each would be compared with others.
+    """
     named = cells.assign(label=_labels(cells))
-    figures = {"ranks": rank_map(named)}
+    figures = {"ranks": rank_map(named)} if named.groupby("label")["task"].nunique().max() > 1 else {}
     tasks = sorted(cells["task"].unique())
     pages = [tasks[i : i + PANELS] for i in range(0, len(tasks), PANELS)]
-    colours = palette(named)
+    colours: dict[str, tuple] = {}
     for page, part in enumerate(pages, 1):
         frames = {task: connection.execute(question("curves"), {"task": task}).df() for task in part}
         if all(frame.empty for frame in frames.values()):
             continue
+        colours = palette(named, part, colours)
         figures["curves" if len(pages) == 1 else f"curves-{page}"] = learning_curves(named, frames, colours)
     return figures
 
@@ -60,13 +69,13 @@ def rank_map(cells: pd.DataFrame) -> Figure:
     """Return a heat map of ranks: methods by tasks, best methods on top.
 
     Args:
-        cells: rows of `leaderboard.cells` with a `label`; a cell without a row stays white, `×` marks a method whose
-            median run failed, and a small number how many of its runs did.
+        cells: rows of `leaderboard.cells` with a `label`; a cell without a row stays white, one without a rank is grey:
+            the median run failed, or no other method ran on the task. A number in brackets counts failed runs.
     """
     texts = [_note(row) for _, row in cells.iterrows()]
-    noted = cells.assign(share=_share(cells), bad=np.isinf(cells["median"]), note=texts)
+    noted = cells.assign(share=_share(cells), bad=np.isinf(cells["median"]) | cells["rank"].isna(), note=texts)
     order = _placed(cells).index
-    share, failed, notes = (
+    share, unranked, notes = (
         noted.pivot(index="label", columns="task", values=name).loc[order] for name in ("share", "bad", "note")
     )
     with sns.axes_style("white"), mpl.rc_context(_STYLE):
@@ -75,14 +84,15 @@ def rank_map(cells: pd.DataFrame) -> Figure:
         axes = figure.subplots()
         colours = sns.color_palette("crest", as_cmap=True)
         sns.heatmap(share.astype(float), ax=axes, cmap=colours, vmin=0, vmax=1, annot=notes.fillna(""), fmt="",
-                    mask=share.isna() | failed.fillna(False).astype(bool), linewidths=0.8, annot_kws={"size": 8},
+                    mask=share.isna() | unranked.fillna(False).astype(bool), linewidths=0.8, annot_kws={"size": 8},
                     cbar_kws={"ticks": [0, 1], "shrink": min(0.6, 6 / len(order)), "aspect": 12})  # fmt: skip
-        _mark_failures(axes, failed, notes)
+        _mark_unranked(axes, unranked, notes)
         bar: Any = axes.collections[0].colorbar
         bar.set_ticklabels(["best", "worst"])
         bar.ax.invert_yaxis()
-        failures = "\n(number of failed runs; × where the median run failed)" if cells["failures"].any() else ""
-        axes.set(xlabel="", ylabel="", title=f"Rank within each task, by median test score{failures}")
+        failures = "\nin brackets: failed runs" if cells["failures"].any() else ""
+        axes.set(xlabel="", ylabel="")
+        axes.set_title(f"Rank within each task, by median test score{failures}")
         axes.tick_params(axis="x", rotation=40)
         for tick in axes.get_xticklabels():
             tick.set_horizontalalignment("right")
@@ -99,8 +109,9 @@ def learning_curves(cells: pd.DataFrame, frames: dict[str, pd.DataFrame], colour
     """
     columns = min(3, len(frames))
     rows = math.ceil(len(frames) / columns)
+    size = max(_NARROWEST, _WIDTH * columns + 0.3), _HEIGHT * rows
     with sns.axes_style("whitegrid"), mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(4.1 * columns + 0.3, 2.9 * rows + 0.9), layout="constrained")
+        figure = Figure(figsize=size, layout="constrained")
         panels = figure.subplots(rows, columns, squeeze=False).flat
         # frames first: zip takes from its first argument before it finds the second one empty
         for (task, frame), axes in zip(frames.items(), panels, strict=False):
@@ -112,26 +123,34 @@ def learning_curves(cells: pd.DataFrame, frames: dict[str, pd.DataFrame], colour
     return figure
 
 
-def palette(cells: pd.DataFrame) -> dict[str, tuple]:
-    """Return a colour for each highlighted label: the best over tasks, and the best of every family."""
+def palette(cells: pd.DataFrame, tasks: list[str], before: dict[str, tuple] | None = None) -> dict[str, tuple]:
+    """Return a colour for each highlighted label of a figure: winners of its tasks, best of every family, best over all.
+
+    Args:
+        cells: rows of `leaderboard.cells` with a `label`.
+        tasks: on the figure.
+        before: the colours of another figure, kept where they are free.
+    """
     placed = _placed(cells)
-    if len(placed) <= HIGHLIGHTED:
-        chosen = list(placed.index)
-    else:
-        leaders = list(placed.drop_duplicates("family").index)[:HIGHLIGHTED]
-        others = [label for label in placed.index if label not in leaders]
-        wanted = {*leaders, *others[: HIGHLIGHTED - len(leaders)]}
-        chosen = [label for label in placed.index if label in wanted]
+    here = cells[cells["task"].isin(tasks) & np.isfinite(cells["median"])].sort_values(["rank", "label"])
+    families = list(placed.drop_duplicates("family").index) if len(placed) > HIGHLIGHTED else []
+    winners = list(here.drop_duplicates("task")["label"])
+    wanted = list(dict.fromkeys([*winners, *families, *placed.index]))[: max(HIGHLIGHTED, len(set(winners)))]
+    chosen = [label for label in placed.index if label in wanted]
     colours = sns.color_palette("colorblind")
-    distinct = [colours[i] for i in (0, 1, 2, 3, 4, 5, 9, 6)]  # without its grey and its yellow
-    return dict(zip(chosen, distinct, strict=False))
+    # without its grey and its yellow; its brown is near its orange and comes last
+    free = [*(colours[i] for i in (0, 1, 2, 3, 4, 9)), (0.2, 0.2, 0.2), colours[6], colours[5]]
+    kept = {label: colour for label, colour in (before or {}).items() if label in chosen}
+    free = [colour for colour in free if colour not in kept.values()]
+    new = dict(zip([label for label in chosen if label not in kept], free, strict=False))
+    return {label: (kept | new)[label] for label in chosen}
 
 
 def _placed(cells: pd.DataFrame) -> pd.DataFrame:
-    """Labels with their family, best first by mean relative rank; a task without rows counts as the worst."""
+    """Labels with their family, best first by mean relative rank; a task without a rank counts as the worst."""
     tasks = cells["task"].nunique()
     grouped = cells.assign(share=_share(cells)).groupby("label")
-    place = (grouped["share"].sum() + tasks - grouped["task"].nunique()) / tasks
+    place = (grouped["share"].sum() + tasks - grouped["share"].count()) / tasks
     return pd.DataFrame({"place": place, "family": grouped["family"].first()}).sort_values(["place", "label"])
 
 
@@ -148,13 +167,15 @@ def _labels(cells: pd.DataFrame) -> pd.Series:
 
 
 def _note(row: pd.Series) -> str:
-    rank = "×" if np.isinf(row["median"]) else f"{row['rank']:g}"
+    if np.isinf(row["median"]):
+        return "failed"
+    rank = "–" if pd.isna(row["rank"]) else f"{row['rank']:g}"
     return rank + (f" ({row['failures']})" if row["failures"] else "")
 
 
-def _mark_failures(axes: Axes, failed: pd.DataFrame, notes: pd.DataFrame) -> None:
-    for i, j in np.argwhere(failed.fillna(False).to_numpy(bool)):
-        axes.add_patch(Rectangle((j, i), 1, 1, facecolor="0.85", edgecolor="white", linewidth=0.8))
+def _mark_unranked(axes: Axes, unranked: pd.DataFrame, notes: pd.DataFrame) -> None:
+    for i, j in np.argwhere(unranked.fillna(False).to_numpy(bool)):
+        axes.add_patch(Rectangle((j, i), 1, 1, facecolor="0.88", edgecolor="white", linewidth=0.8))
         axes.text(j + 0.5, i + 0.5, notes.iloc[i, j], ha="center", va="center", color="0.25", size=8)
 
 
@@ -198,10 +219,11 @@ def _panel(axes: Axes, cells: pd.DataFrame, bands: dict[str, Array], colours: di
         if is_high and len(finite):  # an infinite end of an interval is drawn up to what the panel shows
             known = np.isfinite(median)
             axes.fill_between(x, np.maximum(low, finite.min()), np.minimum(high, finite.max()), where=known, color=colour,
-                              alpha=0.15, linewidth=0)  # fmt: skip
+                              alpha=0.12, linewidth=0)  # fmt: skip
     first = cells.iloc[0]
-    # the scale follows the medians: one diverging seed must not flatten all lines
-    medians = np.concatenate([band[:, 1] for band in bands.values()] or [np.empty(0)])
+    # the scale follows the coloured medians: one diverging seed or method must not flatten all lines
+    coloured = [band[:, 1] for label, band in bands.items() if label in colours]
+    medians = np.concatenate(coloured or [band[:, 1] for band in bands.values()] or [np.empty(0)])
     medians = medians[np.isfinite(medians)]
     if len(medians) and medians.min() > 0 and medians.max() / medians.min() > _DECADE and not first["higher_is_better"]:
         axes.set_yscale("log")
@@ -244,10 +266,33 @@ def _shared_legend(figure: Figure, cells: pd.DataFrame, colours: dict[str, tuple
     lines = [Line2D([], [], color=colour, linewidth=1.8, label=label) for label, colour in colours.items() if label in here]
     others = len(here - colours.keys())
     if others:
-        lines.append(Line2D([], [], color=GREY, linewidth=1, label=f"{others} others"))
+        lines.append(Line2D([], [], color=GREY, linewidth=1, label=counted(others, "other")))
     if cells["target"].notna().any():
         lines.append(Line2D([], [], color="0.35", linewidth=0.8, linestyle=_DASHED, label="target"))
-    seeds = int(cells["n"].min())
-    band = "95 % interval of the median" if seeds >= MIN_SEEDS else "range"
-    figure.legend(handles=lines, loc="outside lower center", ncols=min(4, len(lines)), frameon=False,
-                  title=f"median and {band} over {seeds} seeds or more", title_fontsize=8)  # fmt: skip
+    low, high = int(cells["n"].min()), int(cells["n"].max())
+    band = "95 % interval of the median" if high >= MIN_SEEDS else "range"
+    band += f" (range below {MIN_SEEDS} seeds)" if low < MIN_SEEDS <= high else ""
+    title = f"median and {band} over {counted(low, 'seed', high)}" if high > 1 else "one seed"
+    legend = _fitted_legend(figure, lines, title)
+    # the panels keep their height: the legend gets what it needs below them
+    figure.set_figheight(figure.get_figheight() + _inches(figure, legend)[1] + 0.1)
+
+
+def _fitted_legend(figure: Figure, lines: list[Line2D], title: str) -> Legend:
+    """Draw a legend in as many columns as the figure is wide, widening it where not even one column fits."""
+    for columns in range(min(4, len(lines)), 0, -1):
+        legend = figure.legend(handles=lines, loc="outside lower center", ncols=columns, frameon=False, title=title,
+                               title_fontsize=8)  # fmt: skip
+        width = _inches(figure, legend)[0] * 1.03 + 0.1  # letters have other widths at another resolution
+        if width <= figure.get_figwidth():
+            return legend
+        if columns > 1:
+            legend.remove()
+    figure.set_figwidth(width)
+    return legend
+
+
+def _inches(figure: Figure, legend: Legend) -> tuple[float, float]:
+    """Return the measured size of a legend."""
+    box = legend.get_window_extent(FigureCanvasAgg(figure).get_renderer())
+    return box.width / figure.dpi, box.height / figure.dpi

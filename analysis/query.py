@@ -8,9 +8,11 @@ import duckdb
 import pyarrow as pa
 
 from analysis.tables import FORMATS, rendered
-from analysis.views import Selection, views_sql
+from analysis.views import Selection, question, views_sql
 
 _READING = {duckdb.StatementType.SELECT, duckdb.StatementType.MULTI}  # PIVOT counts as several statements
+_RESERVED = re.compile(r'at or near "(primary|check)"')  # columns whose names are words of SQL
+_TABLES = ("trials", "metrics", "checks", "flight")
 _EXPLAIN = re.compile(r"\s*explain\b\s*(\([^)]*\)|analyze\b|verbose\b|\s)*", re.IGNORECASE)
 
 
@@ -32,13 +34,17 @@ def ask(connection: duckdb.DuckDBPyConnection, sql: str) -> pa.Table:
     """Return the answer to one reading statement: SELECT, WITH, FROM, PIVOT, DESCRIBE, SHOW, SUMMARIZE or EXPLAIN.
 
     Raises:
-        ValueError: the statement is no such, or DuckDB refuses it; one sentence, with DuckDB's hint where it has one.
+        ValueError: the statement is no such, or DuckDB refuses it; one sentence, with DuckDB's hint where it has one. Its
+            notes say what there is to ask.
     """
     try:
         _check_reading(sql)
         return connection.sql(sql).to_arrow_table()
     except duckdb.Error as error:
-        raise ValueError(_sentence(error)) from error
+        refusal = ValueError(_sentence(error))
+        for note in _notes(str(refusal)):
+            refusal.add_note(note)
+        raise refusal from error
 
 
 def render(table: pa.Table | duckdb.DuckDBPyRelation, format: str = "table", width: int | None = None) -> str | bytes:  # noqa: A002
@@ -75,6 +81,14 @@ def _check_reading(sql: str) -> None:
         _check_reading(_EXPLAIN.sub("", sql, count=1))
     elif kind not in _READING:
         raise ValueError(f"query only reads: expected SELECT, WITH, DESCRIBE, SHOW or EXPLAIN, got {kind.name}")
+
+
+def _notes(sentence: str) -> list[str]:
+    """Return hints for a refused question: a name to be quoted, and what there is to ask."""
+    found = _RESERVED.search(sentence)
+    quoted = [f'{found[1]} is a word of SQL; as a column it must be quoted: "{found[1]}"'] if found else []
+    views = [name for name in re.findall(r"CREATE OR REPLACE VIEW (\w+)", question("views")) if name not in _TABLES]
+    return [*quoted, f"tables: {', '.join(_TABLES)}; views: {', '.join(views)}; columns: results/README.md"]
 
 
 def _sentence(error: duckdb.Error) -> str:

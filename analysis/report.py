@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -10,13 +11,15 @@ import pandas as pd
 
 from analysis import leaderboard
 from analysis.leaderboard import MIN_TASKS, Board
-from analysis.stats import MIN_SEEDS, Ratio
-from analysis.tables import markdown, number
+from analysis.stats import DIGITS, MIN_SEEDS, Ratio, least_p
+from analysis.tables import counted, listed, markdown, number
 from analysis.views import question
 
 PROTOCOL = "0.1"  # results of different versions are not comparable
 LEVEL = 0.05
+OVERSPENT = 1.02  # share of the budget above which a method is said to have overspent
 _LISTED = 12  # names in a sentence
+_FEW = 6  # names in a sentence that is to be read at a glance
 
 
 def write_report(connection: duckdb.DuckDBPyConnection, to: Path | str) -> list[Path]:
@@ -61,28 +64,108 @@ def summary(connection: duckdb.DuckDBPyConnection, top: int = 3) -> str:
 
 
 def _page(connection: duckdb.DuckDBPyConnection, cells: pd.DataFrame, figures: list[str]) -> str:
-    blocks = ["# Leaderboard", *_header(connection)]
-    if cells.empty:
-        blocks += ["No trial of the evaluation stage has been committed yet: there is nothing to compare."]
+    about = connection.sql(question("identity")).to_arrow_table().to_pylist()[0]
+    board = leaderboard.board(cells) if len(cells) else None
+    blocks = ["# Leaderboard", _finding(cells, board), *_header(connection, about)]
     if "ranks" in figures:
         blocks += ["![Ranks of all methods on all tasks](ranks.png)"]
-    if len(cells):
-        blocks += ["## Over tasks", *_over_tasks(leaderboard.board(cells)), "## Per task", *_legend(cells)]
+    if board is not None:
+        blocks += ["## Over tasks", *_over_tasks(board), "## Per task"]
         curves = [name for name in figures if name.startswith("curves")]
         blocks += [f"![Validation curves of the methods on each task]({name}.png)" for name in curves]
+        blocks += _legend(cells)
     for task, rows in cells.groupby("task"):
         blocks += [f"### {task}", *_task(rows)]
     return "\n\n".join(blocks) + "\n"
 
 
-def _header(connection: duckdb.DuckDBPyConnection) -> list[str]:
+def _finding(cells: pd.DataFrame, board: Board | None) -> str:
+    """Say in at most three sentences who leads, what can be told apart, and what the run leaves out."""
+    if board is None:
+        return "No trial of the evaluation stage has been committed yet: there is nothing to compare."
+    ranked, methods, where = len(board.table), cells["method"].nunique(), _where(cells, board)
+    if methods == 1:
+        sentences = [f"One method, `{cells['method'].iloc[0]}`, ran on {where}: there is nothing to compare it with."]
+    elif ranked < 2:
+        sentences = [f"{methods} methods ran on {where}, but fewer than two on every task: no order over tasks exists."]
+        sentences += [_winners(cells)]
+    elif not board.table["wins"].any():
+        sentences = [f"On {where}, half of the runs or more failed for each of {ranked} methods on every task: none leads."]
+    else:
+        sentences = [_leaders(cells, board), _told_apart(board)]
+    return " ".join(filter(None, [*sentences, _exceptions(cells, board)]))
+
+
+def _where(cells: pd.DataFrame, board: Board) -> str:
+    """Tasks, seeds and budget, which is counted in gradient equivalents."""
+    tasks = f"`{board.tasks[0]}`" if len(board.tasks) == 1 else counted(len(board.tasks), "task")
+    seeds = counted(int(cells["n"].min()), "seed", int(cells["n"].max()))
+    low, high = number(float(cells["budget"].min())), number(float(cells["budget"].max()))
+    budget = f" and a budget of {low if low == high else f'{low} to {high}'} gradient equivalents a trial"
+    return f"{tasks} with {seeds}{budget if cells['budget'].notna().any() else ''}"
+
+
+def _leaders(cells: pd.DataFrame, board: Board) -> str:
+    table = board.table
+    first = [f"`{name}`" for name in table.loc[np.isclose(table["mean_rank"], table["mean_rank"].iloc[0]), "method"]]
+    who = f"{first[0]} has" if len(first) == 1 else f"{_or_count(first)} share"
+    if len(board.tasks) == 1:
+        best = cells[cells["method"] == table["method"].iloc[0]].iloc[0]
+        what, others = f"median test {best['metric']} ({_score(best['median'])})", []
+    else:
+        what = f"mean rank ({table['mean_rank'].iloc[0]:.2f})"
+        others = [f"`{row.method}` ({row.mean_rank:.2f})" for row in table.iloc[len(first) : 3].itertuples()]
+    follow = f", followed by {listed(others)}" if others else ""
+    return f"Over {_where(cells, board)}, {who} the best {what} of {len(table)} methods{follow}."
+
+
+def _winners(cells: pd.DataFrame) -> str:
+    """Name the best of each task with at least two methods, where they are few."""
+    won = cells[(cells["rank"] == cells.groupby("task")["rank"].transform("min")) & np.isfinite(cells["median"])]
+    names = [f"{_or_count([f'`{name}`' for name in rows['method']])} on {task}" for task, rows in won.groupby("task")]
+    return f"Best within their tasks, by median over seeds: {'; '.join(names)}." if 0 < len(names) <= _FEW else ""
+
+
+def _told_apart(board: Board) -> str:
+    """Say which methods the best-ranked one is shown to beat."""
+    if board.adjusted is None:
+        these = "this task" if len(board.tasks) == 1 else "these tasks"
+        return f"An order beyond {these} cannot be decided: a 5 % test over tasks needs at least {MIN_TASKS} of them."
+    better = [f"`{name}`" for name, p in board.adjusted.items() if p <= LEVEL]
+    undecided = [f"`{name}`" for name, p in board.adjusted.items() if p > LEVEL]
+    if not better:
+        verdict = "is not shown to be better than any other method: the order is undecided"
+    elif not undecided:
+        verdict = "is better than every other method"
+    else:
+        verdict = f"is better than {_or_count(better)}; undecided against {_or_count(undecided, 'the other ')}"
+    return f"`{board.table['method'].iloc[0]}` {verdict} (5 % level, over tasks)."
+
+
+def _or_count(names: list[str], before: str = "") -> str:
+    """List the names, or count them where they are too many to be read."""
+    return listed(names) if len(names) <= _FEW else f"{before}{len(names)} methods"
+
+
+def _exceptions(cells: pd.DataFrame, board: Board) -> str:
+    failed, runs = int(cells["failures"].sum()), int(cells["n"].sum())
+    verb = "counts" if failed == 1 else "count"
+    parts = [f"{failed} of {counted(runs, 'run')} failed and {verb} as worst"] if failed else []
+    if board.left_out and len(board.table) > 1:
+        parts += [f"{counted(len(board.left_out), 'method')} ran on some of the tasks only and cannot be ranked over them"]
+    return f"{'; '.join(parts)}." if parts else ""
+
+
+def _header(connection: duckdb.DuckDBPyConnection, about: dict[str, Any]) -> list[str]:
     """Say what ran, where, and how the trials ended."""
-    about = connection.sql(question("identity")).to_arrow_table().to_pylist()[0]
     ends = connection.sql(question("ends")).fetchall()
     rows = [["protocol", PROTOCOL]]
     for name in ("grid", "device", "threads", "torch", "commit", "host"):
         values = [str(value) for value in about[name] or [] if value not in (None, "")]
+        values = [_commit(value) for value in values] if name == "commit" else values
         rows.append([name, ", ".join(values) or "unknown"])
+    if about["budget_factor"]:
+        rows.append(["budget", f"{', '.join(number(x, 3) for x in about['budget_factor'])} × each task's own"])
     if about["first"]:
         rows.append(["started", f"{about['first'][:19]} to {about['last'][:19]} UTC"])
     rows += [[f"trials, stage {stage}", ", ".join(f"{n} {end}" for s, end, n in ends if s == stage)]
@@ -90,31 +173,49 @@ def _header(connection: duckdb.DuckDBPyConnection) -> list[str]:
     blocks = [markdown(["run", ""], rows, left=2)]
     mixed = [name for name in ("device", "torch", "commit") if len([v for v in about[name] or [] if v]) > 1]
     if mixed:
-        blocks += [f"**Mixed run:** the rows come from more than one {' and '.join(mixed)}; compare costs with care."]
+        blocks += [f"**Mixed run:** the rows come from more than one {listed(mixed)}; compare costs with care."]
     lost = sum(n for _, end, n in ends if end == "lost")
     if lost:
-        blocks += [f"Lost with their worker: {lost} trials, which count for nothing; the same command runs them again."]
+        verb, them = ("counts", "it") if lost == 1 else ("count", "them")
+        lost_ones = counted(lost, "trial")
+        blocks += [f"Lost with their worker: {lost_ones}, which {verb} for nothing; the same command runs {them} again."]
     return blocks
 
 
+def _commit(value: str) -> str:
+    """Shorten a commit, keep the mark of uncommitted changes.
+
+    >>> _commit("e42a9719829f14cb681e0c8d2f198422e89a6951+dirty")
+    'e42a9719829f+dirty'
+    """
+    commit, mark, rest = value.partition("+")
+    return commit[:12] + mark + rest
+
+
 def _over_tasks(board: Board) -> list[str]:
-    tasks = f"{len(board.tasks)} task{'s' * (len(board.tasks) != 1)} ({', '.join(board.tasks)})"
+    tasks = f"{counted(len(board.tasks), 'task')} ({', '.join(board.tasks)})"
     if len(board.table) < 2:
-        blocks = [f"Fewer than two methods ran on all of the {tasks}, so none can be ranked over tasks."]
+        every = f"all of the {tasks}" if len(board.tasks) > 1 else f"the {tasks[2:]}"
+        blocks = [f"Fewer than two methods ran on {every}, so none can be ranked over tasks."]
         return blocks + _left_out(board)
-    blocks = [f"Mean rank of the median test score over {tasks}; {len(board.table)} methods ran on all of them."]
-    header = ["method", "family", "mean rank", "wins", "failed runs"]
+    all_ = {1: "it", 2: "both of them"}.get(len(board.tasks), "all of them")
+    blocks = [f"Mean rank of the median test score over {tasks}; {len(board.table)} methods ran on {all_}."]
+    header = ["method", "family", "mean rank", "wins", "failed runs", "targets reached"]
+    overspent = bool((board.table["spent"] > OVERSPENT).any())
+    header += ["spent / budget"] if overspent else []
     costs = board.reference is not None
     header += ["gradients to target ×", "seconds ×", "peak memory ×"] if costs else []
-    blocks += [markdown(header, [_over_row(row, board.reference) for _, row in board.table.iterrows()], left=2)]
+    blocks += [markdown(header, [_over_row(row, board.reference, overspent) for _, row in board.table.iterrows()], left=2)]
     if costs:
         blocks += [_cost_note(board)]
     return blocks + _left_out(board) + _verdict(board)
 
 
-def _over_row(row: pd.Series, reference: str | None) -> list[str]:
+def _over_row(row: pd.Series, reference: str | None, overspent: bool) -> list[str]:
     failed, mark = f"{row['failures']} of {row['n']}", "†" * row["packed"]
     cells = [row["method"], row["family"] or "–", f"{row['mean_rank']:.2f}", str(row["wins"]), failed]
+    cells += [f"{row['reached']} of {row['aimed']}" if row["aimed"] else "–"]
+    cells += [_spent(row["spent"])] if overspent else []
     if reference is None:
         return cells
     if row["method"] == reference:
@@ -126,7 +227,8 @@ def _cost_note(board: Board) -> str:
     note = (
         f"Costs are geometric means over tasks of the ratio to `{board.reference}` of the medians over seeds, with a 95 % "
         "t interval over tasks; below 1 is cheaper. A target missed within the budget counts as the budget: ≥ and ≤ mark "
-        "the bounds this makes, ~ a ratio bounded on neither side; a task on which neither method reaches it is left out."
+        "the bounds this makes, ~ a ratio bounded on neither side; a task on which neither method reaches it is left out. "
+        "Ratios of seconds leave out a task on which either method took a single step."
     )
     return note + (" " + _PACKED if board.table["packed"].any() else "")
 
@@ -146,63 +248,69 @@ def _verdict(board: Board) -> list[str]:
     """Say in words what the run can tell apart."""
     if board.omnibus is None or board.adjusted is None:
         return [
-            f"**An ordering over tasks cannot be decided:** {len(board.tasks)} tasks are fewer than the {MIN_TASKS} that a "
-            "5 % test over tasks needs; read the results per task."
+            f"**An ordering over tasks cannot be decided:** a 5 % test over tasks needs at least {MIN_TASKS} of them, this "
+            f"run has {len(board.tasks)}; read the results per task."
         ]
     best = board.table["method"].iloc[0]
-    better = [name for name, p in board.adjusted.items() if p <= LEVEL]
-    open_ = [name for name, p in board.adjusted.items() if p > LEVEL]
-    blocks = [
-        f"All methods alike over tasks: Iman–Davenport F = {number(board.omnibus.f, 3)}, p = {_p(board.omnibus.p)}. "
+    return [
+        f"All methods alike over tasks: Iman–Davenport F = {number(board.omnibus.f, 3)}, p {_p(board.omnibus.p, '= ')}. "
         f"Each method against the best-ranked, `{best}`, by sign-flip max-T over all pairs of methods "
-        f"(the replicates are {len(board.tasks)} tasks, so p cannot be below {_p(2.0 ** (1 - len(board.tasks)))}):",
+        f"(the replicates are {len(board.tasks)} tasks, so p cannot be below {number(least_p(len(board.tasks)), 2)}; "
+        "it is 1 where more pairs of seeds favour the other method):",
         markdown(["method", "verdict", "adjusted p"], [
             [name, "worse than the best-ranked" if p <= LEVEL else "undecided", _p(p)] for name, p in board.adjusted.items()
         ], left=2),
+        _told_apart(board),
     ]  # fmt: skip
-    if not better:
-        verdict = "is not shown to be better than any other method: the order is undecided"
-    elif not open_:
-        verdict = "is better than every other method"
-    else:
-        verdict = f"is better than {', '.join(better)}; undecided against {', '.join(open_)}"
-    return [*blocks, f"`{best}` {verdict} (5 % level, over tasks)."]
 
 
 def _legend(cells: pd.DataFrame) -> list[str]:
     least = int(cells["n"].min())
-    text = (
-        "A method without a network runs on the task's reference network. "
-        "Test metric at the best validation point, median over seeds; a failed run counts as worst. "
-        f"n is the number of seeds, {least} or more. "
-    )
-    if least < MIN_SEEDS:
-        text += f"Fewer than {MIN_SEEDS} seeds give no 95 % interval, so there is none for those methods. "
+    lines = [
+        "A method without a network runs on the task's reference network.",
+        "*Test*: the metric at the best validation point, median over the n seeds; a failed run counts as worst, and scores "
+        f"that agree to {DIGITS} digits tie.",
+    ]
     if (cells["n"] >= MIN_SEEDS).any():
-        text += "Intervals are order statistics of the seeds and cover the median with at least 95 %. "
-    text += "*To target*: median gradient equivalents until validation met the target, ∞ where most seeds missed it."
-    return [text + (" " + _PACKED if cells["packed"].any() else "")]
+        lines += ["*95 % interval*: order statistics of the seeds, which cover the median with at least 95 %."]
+    if least < MIN_SEEDS:
+        lines += [f"Fewer than {MIN_SEEDS} seeds give no 95 % interval, so there is none for those methods."]
+    lines += [
+        "*To target*: median gradient equivalents until validation met the target, ∞ where most seeds missed it; one is the "
+        "cost, in floating-point operations, of one full-batch gradient.",
+        f"*Spent / budget*: the largest over the trials of a method, given above {OVERSPENT:g}; a trial ends with the step "
+        "that crosses its budget, so its last step may overshoot.",
+        "*Seconds*: of training only; evaluation, logging and the first step, which warms up, are not on the clock, "
+        "so a trial of one step has none (–).",
+    ]
+    lines += [_PACKED] if cells["packed"].any() else []
+    return ["\n".join(f"- {line}" for line in lines)]
 
 
 def _task(rows: pd.DataFrame) -> list[str]:
     first = rows.iloc[0]
     direction = "higher" if first["higher_is_better"] else "lower"
     aim = "" if pd.isna(first["target"]) else f" Target on validation: {number(float(first['target']))}."
+    budgets = [number(float(value)) for value in sorted(rows["budget"].dropna().unique())]
+    budget = f" Budget: {listed(budgets)} gradient equivalents." if budgets else ""
+    overspent = bool((rows["spent"] > OVERSPENT).any())
     header = ["method", "rank", f"test {first['metric']}", "95 % interval", "failed", "reached", "to target",
-              "seconds", "peak MB", "n"]  # fmt: skip
+              *["spent / budget"] * overspent, "seconds", "peak MB", "n"]  # fmt: skip
     ordered = rows.sort_values(["rank", "method"])
     networks = rows.loc[rows["on_reference"], "network"].unique()
     network = f" Reference network: `{networks[0]}`." if len(networks) else ""
-    table = markdown(header, [_task_row(row) for _, row in ordered.iterrows()])
-    return [f"{direction.capitalize()} is better.{aim}{network}", table]
+    table = markdown(header, [_task_row(row, overspent) for _, row in ordered.iterrows()])
+    return [f"{direction.capitalize()} is better.{aim}{budget}{network}", table]
 
 
-def _task_row(row: pd.Series) -> list[str]:
+def _task_row(row: pd.Series, overspent: bool) -> list[str]:
     reached = "–" if pd.isna(row["target"]) else f"{int(row['reached'])}/{row['n']}"
     interval = "–" if pd.isna(row["low"]) else f"[{_score(row['low'])}, {_score(row['high'])}]"
+    ranked = np.isfinite(row["median"]) and not pd.isna(row["rank"])
+    to_target = "–" if pd.isna(row["target"]) else number(float(row["median_to_target"]))
     return [
-        row["method"], number(float(row["rank"])), _score(row["median"]), interval, f"{row['failures']}/{row['n']}", reached,
-        "–" if pd.isna(row["target"]) else number(float(row["median_to_target"])),
+        row["method"], number(float(row["rank"])) if ranked else "–", _score(row["median"]), interval,
+        f"{row['failures']}/{row['n']}", reached, to_target, *[_spent(row["spent"])] * overspent,
         _optional(row["seconds"], 3) + "†" * bool(row["packed"]), _optional(row["peak_mb"], 3), str(row["n"]),
     ]  # fmt: skip
 
@@ -223,5 +331,10 @@ def _ratio(ratio: Ratio, bound: str = "") -> str:
     return f"{bound}{number(ratio.ratio, 3)}{interval}"
 
 
-def _p(p: float) -> str:
-    return "< 0.0001" if p < 1e-4 else f"{p:.2g}"
+def _spent(share: float) -> str:
+    """What a method spent of its budget, where that is too much."""
+    return f"{share:.2f}" if share > OVERSPENT else "–"
+
+
+def _p(p: float, equals: str = "") -> str:
+    return "< 0.0001" if p < 1e-4 else f"{equals}{p:.2g}"

@@ -9,11 +9,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from suite.cell import Cell
-from suite.pace import Pace
+from suite.pace import Method, Pace
 from suite.trial import Status, Trial, label_of
 from suite.tuning import choose
 
 Row = Mapping[str, Any]  # of the table `trials`
+OVERRUN = 1.25  # a trial that runs longer than expected is taken to end after so many times what it has run
 IDENTITY = (
     "stage", "task", "network", "optimizer", "seed", "budget", "precision", "schedule", "weight_decay", "clip", "alias",
     "tune",
@@ -60,6 +61,7 @@ class Agenda:
         *,
         keep_stale: bool = False,
         retry: Iterable[str] = (),
+        elsewhere: Iterable[Row] = (),
     ) -> None:
         """Plan the items of a grid.
 
@@ -69,6 +71,7 @@ class Agenda:
             fingerprint: of the code that a trial would run now; another one in the store makes it stale.
             keep_stale: take stale results as they are.
             retry: ends that are repeated; `lost` always is.
+            elsewhere: trials of other runs, for how long they took.
         """
         self.there = 0  # trials that need not run
         self.stale = 0  # trials that run again because the code changed
@@ -80,8 +83,10 @@ class Agenda:
         self._heap: list[Job] = []
         self._planned: set[str] = set()
         self._studies: dict[str, list[_Study]] = {}  # by the keys they wait for
-        self._load: defaultdict[str, float] = defaultdict(float)  # budget that is left, by task
+        self._load: defaultdict[Method, list[float]] = defaultdict(lambda: [0, 0.0])  # trials left, and their budget
         self._pace = Pace()
+        for row in elsewhere:
+            self._pace.measure(row, elsewhere=True)
         self._twins: dict[tuple, list[str]] = {}
         for key, entry in stored.items():
             self._pace.measure(entry.row)
@@ -118,10 +123,28 @@ class Agenda:
                 self._expect(study.points[0], -study.cell.seeds)
                 self._evaluate(study)
 
-    def seconds_left(self) -> float | None:
-        """Return the expected seconds of work for one worker; None before anything was measured."""
-        expected = [self._pace.seconds(task, budget) for task, budget in self._load.items() if budget > 0]
-        return None if None in expected else sum(seconds for seconds in expected if seconds is not None)
+    def seconds_left(self, running: Iterable[tuple[Trial, float]] = (), places: int = 1) -> float | None:
+        """Return the expected seconds until the end; None before anything was measured.
+
+        Args:
+            running: trials that are at work, and for how many seconds; one that takes longer than expected raises what
+                is expected of all that are like it.
+            places: trials that run at once.
+        """
+        load = [(method, count, budget) for method, (count, budget) in self._load.items() if count > 0]
+        expected = {method: self._pace.seconds(method, budget, int(count)) for method, count, budget in load}
+        if None in expected.values():
+            return None
+        factors: defaultdict[Method, float] = defaultdict(lambda: 1.0)
+        rest, longest = 0.0, 0.0
+        for trial, elapsed in running:
+            method, alone = _method(trial), self._pace.seconds(_method(trial), trial.budget) or elapsed
+            if elapsed > alone:
+                factors[method] = max(factors[method], OVERRUN * elapsed / alone)
+            longest = max(longest, alone * factors[method] - elapsed)
+            rest -= elapsed
+        rest += sum(seconds * factors[method] for method, seconds in expected.items() if seconds is not None)
+        return max(rest / places, longest)
 
     def _plan(self, item: Cell | Trial, index: int) -> None:
         if isinstance(item, Trial):
@@ -166,7 +189,7 @@ class Agenda:
             return
         older = [key] if key in self._stored else []
         older += [twin for twin in self._older_choices(trial) if twin != key]
-        seconds = self._pace.seconds(label_of(trial.task), trial.budget)
+        seconds = self._pace.seconds(_method(trial), trial.budget)
         job = Job((-(trial.budget if seconds is None else seconds), index, position), trial)
         job.supersedes, job.reason = tuple((self._stored[old].uid, old) for old in older), reason
         if reason:
@@ -187,11 +210,15 @@ class Agenda:
         """Return stored evaluations of the same tuned cell and seed, whose hyperparameters an older study chose."""
         if not trial.tune or trial.stage == "tune":
             return []
-        columns = {
-            "task": label_of(trial.task), "network": trial.network_label, "optimizer": trial.optimizer_label,
-        }  # fmt: skip
+        columns = dict(zip(("task", "network", "optimizer"), _method(trial), strict=True))
         return self._twins.get(tuple(columns.get(name, getattr(trial, name)) for name in IDENTITY), [])
 
     def _expect(self, trial: Trial, count: int) -> None:
         self.left += count
-        self._load[label_of(trial.task)] += count * trial.budget
+        load = self._load[_method(trial)]
+        load[0] += count
+        load[1] += count * trial.budget
+
+
+def _method(trial: Trial) -> Method:
+    return label_of(trial.task), trial.network_label, trial.optimizer_label

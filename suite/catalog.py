@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import importlib
 import importlib.util
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import fields
@@ -14,9 +14,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from suite.entry import CONTRACTS, KINDS, Entry, read_entry
-from suite.expression import Word, fitted, read_call
-from suite.source import ROOT
+from suite.entry import CONTRACTS, KINDS, Entry, lacking, lost, read_entry, unfinished
+from suite.expression import Word, chosen, fitted, near, read_call
+from suite.source import ROOT, ClassSource, classes
 from suite.trial import Trial
 
 
@@ -53,11 +53,17 @@ class Catalog:
         raise ValueError(unknown(kind, name, names, f"see python -m suite list {_plural(kind)}"))
 
     def load(self, entry: Entry) -> type:
-        """Import the file of a competitor and return its class."""
-        if entry.family != "plugin":
+        """Import the file of a competitor and return its class.
+
+        Raises:
+            ValueError: the import fails.
+        """
+        if entry.family == "plugin":
+            return getattr(_load_plugin(entry.path), entry.class_name)
+        try:
             module = importlib.import_module(".".join(entry.path.relative_to(ROOT).with_suffix("").parts))
-        else:
-            module = _load_plugin(entry.path)
+        except ImportError as error:
+            raise ValueError(f"{entry.path} raises {type(error).__name__} when it is imported: {error}") from error
         return getattr(module, entry.class_name)
 
     def parse(self, kind: str, text: str) -> Any:
@@ -80,9 +86,17 @@ class Catalog:
         values = {}
         for name, value in spec["fields"].items():
             _check_field(entry.name, name, list(known))
-            values[name] = fitted(entry.name, known[name], self._value(entry, name, value))
+            if name in entry.choices:
+                values[name] = chosen(entry.name, name, value, entry.choices[name])
+            else:
+                values[name] = fitted(entry.name, known[name], self._value(entry, name, value))
         _check_complete(entry, values)
-        return cls(**values)
+        try:
+            return cls(**values)
+        except ValueError as error:
+            if re.search(rf"\b{entry.name}\b", str(error)):
+                raise
+            raise ValueError(f"{entry.name}: {error}") from error
 
     def trial(self, spec: dict[str, Any]) -> Trial:
         """Return the trial of a spec, the inverse of `Trial.spec`: its key is the same.
@@ -116,16 +130,22 @@ class Catalog:
 
     def _scan(self) -> Iterator[Entry]:
         """Read the files of `tasks`, of the family folders and of the plugins."""
+        basis: set[ClassSource] = set()  # what competitors are built on
+        plain: list[Path] = []
         for folder, family in [(ROOT / "tasks", ""), *((folder, folder.name) for folder in _folders())]:
             for path in sorted(folder.glob("*.py")):
-                entry = None if path in CONTRACTS or path.name == "__init__.py" else read_entry(path, family)
-                if entry is not None:
+                if path in CONTRACTS or path.name == "__init__.py":
+                    continue
+                entry = read_entry(path, family)
+                if entry is None:
+                    plain.append(path)
+                else:
+                    basis.update(classes(path)[entry.class_name].lineage())
                     yield entry
+        for path in plain:
+            _check_plain(path, basis)
         for path in self.plugins:
-            entry = read_entry(path, "plugin")
-            if entry is None:
-                raise ValueError(f"plugin defines no task, network, optimizer, probe or check: {path}")
-            yield entry
+            yield _plugin_entry(path)
 
     def _value(self, owner: Entry, name: str, value: Any) -> Any:
         """Return one field's value: nested competitors as instances, lists as tuples."""
@@ -141,6 +161,8 @@ class Catalog:
         entry = self.find(kind, call["name"])
         for name, value in call["fields"].items():
             _check_field(entry.name, name, list(entry.fields))
+            if name in entry.choices:
+                chosen(entry.name, name, value, entry.choices[name])
             for item in value if isinstance(value, tuple) else (value,):
                 if _is_call(item):
                     self._check(entry.holds.get(name, kind), item)
@@ -153,17 +175,12 @@ def unknown(what: str, name: str, known: list[str], otherwise: str) -> str:
     >>> unknown("optimizer", "agd", ["sgd", "adam"], "see the list")
     "unknown optimizer 'agd'; did you mean 'sgd'?"
     """
-    return f"unknown {what} {name!r}; {_near(name, known) or otherwise}"
-
-
-def _near(name: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {near[0]!r}?" if near else ""
+    return f"unknown {what} {name!r}; {near(name, known) or otherwise}"
 
 
 def _check_field(owner: str, name: str, known: list[str]) -> None:
     if name not in known:
-        hint = _near(name, known) or f"its fields: {', '.join(known) or 'none'}"
+        hint = near(name, known) or f"its fields: {', '.join(known) or 'none'}"
         raise ValueError(f"{owner} has no field {name!r}; {hint}")
 
 
@@ -175,6 +192,30 @@ def _check_complete(entry: Entry, given: dict[str, Any]) -> None:
 
 def _folders() -> list[Path]:
     return sorted(p for p in (ROOT / "baselines").iterdir() if p.is_dir() and p.name[0] not in "._")
+
+
+def _check_plain(path: Path, basis: set[ClassSource]) -> None:
+    """Refuse a file of the tree that holds a competitor in vain; classes that others build on may lack methods."""
+    if sentence := lost(path):
+        raise ValueError(sentence)
+    for source in unfinished(path):
+        if source not in basis and not source.is_basis:
+            raise ValueError(lacking(source))
+
+
+def _plugin_entry(path: Path) -> Entry:
+    """Return the competitor of a file outside the tree.
+
+    Raises:
+        ValueError: it has none; the sentence says what is wrong with the class that should be one.
+    """
+    entry = read_entry(path, "plugin")
+    if entry is not None:
+        return entry
+    if sentence := lost(path) or next(map(lacking, unfinished(path)), ""):
+        raise ValueError(sentence)
+    _load_plugin(path)  # the class may be missing because an import fails
+    raise ValueError(f"plugin defines no task, network, optimizer, probe or check: {path}")
 
 
 def _load_plugin(path: Path) -> ModuleType:

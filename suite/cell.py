@@ -37,6 +37,15 @@ class Cell:
     alias: str = ""
     probes: tuple[Probe, ...] = ()
 
+    def __post_init__(self) -> None:
+        """Refuse names and classes, with what to write instead."""
+        for kind in ("task", "network", "optimizer"):
+            given = getattr(self, kind)
+            if isinstance(given, str):
+                raise ValueError(f"Cell takes instances: write catalog.parse({kind!r}, {given!r})")
+            if isinstance(given, type):
+                raise ValueError(f"Cell takes instances: write {given.__name__}()")
+
     @property
     def labels(self) -> tuple[str, str]:
         """Network and optimizer as the grid names them, before tuning."""

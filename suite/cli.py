@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from suite.run import RunOptions
 
 PROGRAM = "python -m suite"
+EXAMPLE = "SELECT task, method, metric, median(test_at_best) FROM final GROUP BY ALL ORDER BY ALL"
+QUESTION = f"A question to the tables trials, metrics, checks, flight, or the views {o.VIEWS}."
 UsageError: Any = typer.BadParameter.__mro__[1]  # of the click that typer uses: its own copy in newer versions
 
 app = typer.Typer(
@@ -51,7 +53,7 @@ def run(
     grid: o.Grid, out: o.Out = None, only: o.Only = None, seeds: o.Seeds = None, budget: o.Budget = None,
     tasks: o.Tasks = None, networks: o.Networks = None, optimizers: o.Optimizers = None, plugins: o.Plugins = None,
     data: o.Data = None, download: o.Download = False, local: o.Local = False, address: o.Address = None,
-    workers: o.Workers = None, cpus_per_trial: o.Cpus = 1.0, gpus_per_trial: o.Gpus = None, timeout: o.Timeout = None,
+    workers: o.Workers = None, cpus_per_trial: o.Cpus = "1", gpus_per_trial: o.Gpus = None, timeout: o.Timeout = None,
     keep_stale: o.KeepStale = False, retry: o.Retry = None,
 ) -> None:  # fmt: skip
     """Run a grid, or go on with it: what is stored already is not run again."""
@@ -66,7 +68,7 @@ def plan(
     grid: o.Grid, out: o.Out = None, only: o.Only = None, seeds: o.Seeds = None, budget: o.Budget = None,
     tasks: o.Tasks = None, networks: o.Networks = None, optimizers: o.Optimizers = None, plugins: o.Plugins = None,
     data: o.Data = None, download: o.Download = False, local: o.Local = False, address: o.Address = None,
-    workers: o.Workers = None, cpus_per_trial: o.Cpus = 1.0, gpus_per_trial: o.Gpus = None, timeout: o.Timeout = None,
+    workers: o.Workers = None, cpus_per_trial: o.Cpus = "1", gpus_per_trial: o.Gpus = None, timeout: o.Timeout = None,
     keep_stale: o.KeepStale = False, retry: o.Retry = None,
 ) -> None:  # fmt: skip
     """Say what `run` with the same arguments would do: what is missing, done, stale or impossible, and how long it takes."""
@@ -78,23 +80,32 @@ def plan(
 
 @app.command("list", epilog=f"Example: {PROGRAM} list optimizers --family forward")
 def list_(
-    what: Annotated[o.Kind | None, typer.Argument(help="One kind only.", show_default="all")] = None,
+    what: Annotated[
+        str | None,
+        typer.Argument(metavar="KIND|NAME", help="One kind only; or one name, to see all about it.", show_default="all"),
+    ] = None,
     family: o.Family = None,
     plugins: o.Plugins = None,
     format: Annotated[o.ListFormat, typer.Option(help="json is for scripts.")] = o.ListFormat.TABLE,  # noqa: A002
 ) -> None:
-    """Show what there is: tasks, networks, optimizers, probes, checks and grids, with their fields and defaults."""
+    """Show what there is: tasks, networks, optimizers, probes, checks and grids; of one of them its fields and formulas."""
     from suite import listing
     from suite.catalog import Catalog
 
-    kinds = [kind.value.removesuffix("s") for kind in ([what] if what else o.Kind)]
-    listed = listing.rows(Catalog(tuple(plugins or ())), kinds, family)
+    catalog = Catalog(tuple(plugins or ()))
+    listed = listing.rows(catalog, family)
+    if what is not None:
+        listed = listing.chosen(listed, what, catalog.families)
     if format is o.ListFormat.JSON:
         print(listing.as_json(listed))
+    elif what is not None and not listing.kind_of(what):
+        print(*map(listing.detail, listed), sep="\n\n")
     elif listed:
         listing.print_tables(listed)
+        print(f"fields, ranges and formulas of one of them: {PROGRAM} list NAME", file=sys.stderr)
     else:
-        print(f"there are none of {what.value if what else 'them'} in this family", file=sys.stderr)
+        where = f" in the family {family!r}" if family else ""
+        print(f"there are no {listing.kind_of(what or '') or 'competitor'}s{where}", file=sys.stderr)
 
 
 @app.command(epilog=f"Example: {PROGRAM} status --out results/runs/smoke")
@@ -105,9 +116,9 @@ def status(out: o.Run = None) -> None:
     print(status_text(Reader(out)))
 
 
-@app.command(epilog=f"Example: {PROGRAM} query 'SELECT optimizer, avg(final_test) FROM final GROUP BY 1'")
+@app.command(epilog=f"Example: {PROGRAM} query '{EXAMPLE}'")
 def query(
-    sql: Annotated[str, typer.Argument(metavar="SQL", help="A question to the tables trials, metrics, checks, flight.")],
+    sql: Annotated[str, typer.Argument(metavar="SQL", help=QUESTION)],
     out: o.Run = None,
     format: Annotated[o.Format, typer.Option(help="Form of the answer.")] = o.Format.TABLE,  # noqa: A002
 ) -> None:
@@ -122,10 +133,15 @@ def report(
     out: o.Run = None,
     to: Annotated[Path, typer.Option(metavar="DIR", help="Where the pages and figures go.")] = Path("results/report"),
 ) -> None:
-    """Write the leaderboard of a run, its statistics and its figures; print what was written."""
+    """Write the leaderboard of a run, its statistics and its figures; print what was written, a path a line."""
+    from suite.progress import counted
     from suite.reading import Reader
 
+    file = next((path for path in (to, *to.parents) if path.exists() and not path.is_dir()), None)
+    if file is not None:
+        raise ValueError(f"--to must be a folder, but {file} is a file; name another one")
     reader = Reader(out)
+    print(f"read {reader.folder}, {counted(reader.count(), 'trial')}", file=sys.stderr)
     from analysis.report import write_report
 
     print(*write_report(reader.connection, to), sep="\n")
@@ -148,11 +164,12 @@ def verify(
     family: o.Family = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Also store the measurements in this run.")] = None,
     plugins: o.Plugins = None,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show every measurement, not only those that fail.")] = False,
 ) -> None:
     """Check the limit certificates of every method, in seconds and without training; exit code 1 if one fails."""
     from suite.verify import verify as verify_all
 
-    raise typer.Exit(verify_all(family, out, tuple(plugins or ())))
+    raise typer.Exit(verify_all(family, out, tuple(plugins or ()), verbose=verbose))
 
 
 def _checked(given: dict[str, Any]) -> RunOptions:
@@ -163,29 +180,25 @@ def _checked(given: dict[str, Any]) -> RunOptions:
 
     several = ("tasks", "networks", "optimizers", "plugins", "retry")
     values = given | {name: tuple(given[name] or ()) for name in several}
-    options = RunOptions(**values | {"retry": tuple(map(str, values["retry"]))})
+    numbers = {
+        "seeds": o.whole("--seeds", given["seeds"]),
+        "workers": o.whole("--workers", given["workers"]),
+        "cpus_per_trial": o.positive("--cpus-per-trial", given["cpus_per_trial"]),
+        "timeout": o.positive("--timeout", given["timeout"], "number of seconds"),
+    }
+    options = RunOptions(**values | numbers | {"retry": tuple(map(str, values["retry"]))})
     catalog = Catalog(options.plugins)
     for kind in ("task", "network", "optimizer"):
         for text in values[f"{kind}s"]:
             catalog.check(kind, text)
     if options.data is not None and not options.data.is_dir() and not options.download:
         raise FileNotFoundError(f"there is no data folder {options.data}; name an existing one, or add --download")
-    for name in ("cpus_per_trial", "timeout"):
-        if values[name] is not None and not values[name] > 0:
-            raise ValueError(f"--{name.replace('_', '-')} must be a positive number: {values[name]:g}")
-    if options.gpus_per_trial not in (None, "auto") and not _number(str(options.gpus_per_trial)) >= 0:
+    if options.gpus_per_trial not in (None, "auto") and not 0 <= o.number(str(options.gpus_per_trial)) < float("inf"):
         raise ValueError(
             f"--gpus-per-trial must be auto, 0, a fraction or a whole number of GPUs: {options.gpus_per_trial!r}"
         )
     find(options.grid)
     return options
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return float("nan")
 
 
 def _usage(error: Any) -> int:

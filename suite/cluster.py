@@ -93,9 +93,12 @@ class RayExecutor:
             root: folder of the data, on every machine.
             plugins: file names and source texts.
             timeout: seconds after which a trial ends itself; its worker is ended a while later.
+
+        Raises:
+            ValueError: the address is none.
         """
         self.places = 0
-        self._address = address or os.environ.get("RAY_ADDRESS")
+        self._address = _checked(address or os.environ.get("RAY_ADDRESS"))
         self._workers, self._cpus, self._gpus, self._timeout = workers, cpus, gpus, timeout
         self._threads = max(1, int(cpus))
         self._options: dict[str, Any] = {"root": root, "plugins": plugins}
@@ -108,7 +111,7 @@ class RayExecutor:
         Raises:
             ValueError: the cluster does not answer, or has not what was asked for.
         """
-        if self._address and self._address != "local":
+        if self._address:
             _connect(self._address, self._threads)
         else:
             _start_local(self._threads, int((self._workers or 0) * self._cpus))
@@ -248,6 +251,21 @@ def gpu_share(text: str | None, devices: int, fit: int) -> float:
     return math.floor(1e4 / int(1 / share + 1e-9)) / 1e4 if 0 < share < 1 else share
 
 
+def _checked(address: str | None) -> str | None:
+    """Return the address of a cluster; None for one of our own.
+
+    Raises:
+        ValueError: it is no address.
+    """
+    if not address or address == "local":
+        return None
+    host, _, port = address.rpartition(":")
+    is_place = host and "/" not in host and port.isdecimal() and 0 < int(port) < 2**16
+    if not is_place and address != "auto":
+        raise ValueError(f"no such cluster address {address!r}; expected HOST:PORT (such as HOST:6379) or auto")
+    return address
+
+
 def _start_local(threads: int, cores: int) -> None:
     """Start a cluster on this machine, with at least `cores` cores; it ends with this process."""
     variables = {
@@ -275,12 +293,12 @@ def _connect(address: str, threads: int) -> None:
     """
     host, _, port = address.rpartition(":")
     try:
-        if port.isdigit():  # Ray itself would try for a minute
-            socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
+        if host:  # Ray itself would try for a minute
+            socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
         rest = [f"/{path.name}" for path in ROOT.iterdir() if path.name not in PACKAGES]
         shipped = {"working_dir": str(ROOT), "excludes": rest, "env_vars": _thread_variables(threads)}
         ray.init(address=address, runtime_env=shipped, **_COMMON)
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         reason = _first_line(error)
         raise ValueError(f"no Ray cluster answers at {address}: {reason}; start one with `ray start --head`") from error
 

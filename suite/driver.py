@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
 from suite.interrupt import Interrupt
-from suite.progress import Progress, Standing
+from suite.progress import Progress, Standing, counted, duration
 from suite.schema import table_from_rows
 from suite.trial import Row, Status, Trial, label_of
 
@@ -60,6 +60,7 @@ class Driver:
         self.tally = Tally()
         self._payload, self._identity = payload, identity
         self._flying: dict[str, Job] = {}
+        self._since: dict[str, float] = {}  # when those were handed out
         self._rows: list[Row] = []
         self._supersedes: list[tuple[str, str]] = []
         self._next_commit = monotonic() + COMMIT_SECONDS
@@ -87,7 +88,7 @@ class Driver:
     def _hand_out(self) -> bool:
         """Give every free place a trial, unless the disk refuses commits; return whether work is left."""
         while not self._failures and self.executor.free() and (job := self.agenda.pop()):
-            self._flying[job.trial.key] = job
+            self._flying[job.trial.key], self._since[job.trial.key] = job, monotonic()
             self.executor.submit(job.trial.key, self._payload(job.trial, job.attempt))
         return bool(self._flying) or self._failures > 0 or not self.agenda.is_empty
 
@@ -100,6 +101,7 @@ class Driver:
         finally:
             interrupt.breakable = False
         for answer in answers:
+            self._since.pop(answer.key)
             self._settle(self._flying.pop(answer.key), answer)
 
     def _settle(self, job: Job, answer: Answer) -> None:
@@ -141,7 +143,9 @@ class Driver:
             self._store()
         except OSError as error:
             self._failures = min(self._failures + 1, 6)
-            self.progress.log(f"cannot write to {self.store.root}: {error}; {len(self._rows)} rows are kept and tried again")
+            self.progress.log(
+                f"cannot write to {self.store.root}: {error}; {counted(len(self._rows), 'row')} kept and tried again"
+            )
             return
         self._rows, self._supersedes, self._failures = [], [], 0
 
@@ -177,11 +181,11 @@ class Driver:
         return rows
 
     def _standing(self) -> Standing:
-        seconds = self.agenda.seconds_left()
-        done = self.tally.run
+        now = monotonic()
+        running = [(job.trial, now - self._since[key]) for key, job in self._flying.items()]
+        seconds = self.agenda.seconds_left(running, max(1, self.executor.places))
         return Standing(
-            done, self.tally.failed, self.agenda.left, len(self._flying),
-            None if seconds is None else seconds / max(1, self.executor.places), self._latest,
+            self.tally.run, self.tally.failed, self.agenda.left, len(running), seconds, self._latest, _longest(running),
         )  # fmt: skip
 
     def _note_best(self, trial: Trial, row: Mapping[str, Any]) -> None:
@@ -201,6 +205,15 @@ def _by_key(rows: list[Row]) -> dict[str, list[Row]]:
     for row in rows:
         found.setdefault(row.values["key"], []).append(row)
     return found
+
+
+def _longest(running: Sequence[tuple[Trial, float]]) -> str:
+    """Name the trial that has been at work for longest, and count the others."""
+    if not running:
+        return ""
+    trial, elapsed = max(running, key=lambda pair: pair[1])
+    others = f" and {counted(len(running) - 1, 'other')}" if len(running) > 1 else ""
+    return f"{_described(trial)} for {duration(elapsed)}{others}"
 
 
 def _described(trial: Trial) -> str:

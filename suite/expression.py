@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import difflib
+from collections.abc import Sequence
 from dataclasses import Field
 from typing import Any
 
@@ -50,6 +52,35 @@ def fitted(owner: str, field: Field, value: Any) -> Any:
     if "float" in names and type(value) is int:
         return float(value)
     raise ValueError(f"{field.name} of {owner} must be {annotation.replace('|', 'or')}: {value!r}")
+
+
+def chosen(owner: str, name: str, value: Any, choices: Sequence[Any]) -> Any:
+    """Return a value as one of the choices of its field.
+
+    >>> chosen("lbfgs", "line_search", Word("none"), ("none", "strong_wolfe"))
+    'none'
+
+    Raises:
+        ValueError: it is none of them; the message names one that comes near, or all.
+    """
+    meanings = [str(value), _WORDS.get(value.lower())] if isinstance(value, Word) else [value]
+    for choice in choices:
+        if any(type(choice) is type(meaning) and choice == meaning for meaning in meanings):
+            return choice
+    close = difflib.get_close_matches(str(value), list(map(str, choices)), n=2)
+    is_clear = len({difflib.SequenceMatcher(None, word, str(value)).ratio() for word in close}) == len(close)
+    hint = near(str(value), close) if is_clear else ""  # "ab9" is as near to "ab1" as to "ab2"
+    raise ValueError(f"unknown {name} {value!r} of {owner}; {hint or f'expected one of {_listed(choices)}'}")
+
+
+def near(name: str, known: Sequence[str]) -> str:
+    """Return a question about the known name that comes nearest; empty if none does."""
+    found = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {found[0]!r}?" if found else ""
+
+
+def _listed(choices: Sequence[Any]) -> str:
+    return ", ".join(map(str, choices))
 
 
 def _value(node: ast.expr, text: str) -> Any:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from suite.trial import Trial, name_of
+from suite.trial import Trial, derived_seed, name_of
 
 if TYPE_CHECKING:
     from baselines.contract import Network, Optimizer
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 Grid = Callable[["Catalog"], Iterable["Cell | Trial"]]
 
+SMOKE_TASKS = ("double_circles", "wine", "diabetes", "sine_mix")
 QUICK_TASKS = (
     "digits", "breast_cancer", "wine", "diabetes", "peaks", "swiss_roll", "ellipses", "double_circles",
 )  # fmt: skip
@@ -39,14 +40,14 @@ def smoke(catalog: Catalog) -> Iterator[Cell]:
     """Every optimizer and every network once, on embedded data: about a minute on two cores."""
     from suite.cell import Cell
 
-    embedded = tasks(catalog, embedded_only=True)
-    small = [catalog.parse("task", name) for name in ("double_circles", "wine", "diabetes", "sine_mix")]
-    for index, optimizer in enumerate(defaults(catalog, "optimizer")):
-        task = small[index % len(small)]
+    others = [catalog.parse("task", "digits"), *tasks(catalog, embedded_only=True)]
+    small = [catalog.parse("task", name) for name in SMOKE_TASKS]
+    for optimizer in defaults(catalog, "optimizer"):
+        task = small[_place(optimizer)]
         yield Cell(task=task, network=reference(catalog, task), optimizer=optimizer, seeds=2, budget=20)
     sgd = catalog.parse("optimizer", "sgd")
-    for index, network in enumerate(defaults(catalog, "network")):
-        order = [*small[index % len(small) :], *embedded]  # the first task that the network fits
+    for network in defaults(catalog, "network"):
+        order = [*small[_place(network) :], *small[: _place(network)], *others]  # the first task that the network fits
         cells = [Cell(task=task, network=network, optimizer=sgd, seeds=2, budget=20) for task in order]
         yield next((cell for cell in cells if not cell.refusal()), cells[0])
 
@@ -151,9 +152,13 @@ def find(text: str) -> Grid:
             raise ValueError(f"unknown grid {text!r}; {hint}")
         return known[text]
     path, name = Path(f"{file}.py"), function[1:] or "grid"
-    grid = getattr(_imported(path), name, None)
-    if not callable(grid):
-        raise ValueError(f"grid file {path} has no function {name!r}; define `def {name}(catalog)` that yields cells")
+    grid, wanted = getattr(_imported(path), name, None), f"define `def {name}(catalog)` that yields Cell or Trial"
+    if not inspect.isroutine(grid):
+        raise ValueError(f"grid file {path} has no function {name!r}; {wanted}")
+    try:
+        inspect.signature(grid).bind(None)
+    except TypeError as error:
+        raise ValueError(f"{name} of grid file {path} does not take the catalog alone; {wanted}") from error
     return grid
 
 
@@ -165,18 +170,31 @@ def expand(text: str, catalog: Catalog) -> list[Cell | Trial]:
     """
     from suite.cell import Cell
 
-    grid, items = find(text), []
+    grid = find(text)
+    wanted = f"define `def {grid.__name__}(catalog)` that yields Cell or Trial"
     try:
-        items = list(grid(catalog))
+        found = grid(catalog)
+        items = list(found) if isinstance(found, Iterable) else []
     except Exception as error:
         if inspect.getsourcefile(grid) == __file__:
             raise
         raise ValueError(_blame(Path(inspect.getsourcefile(grid) or text), error)) from error
+    if not isinstance(found, Iterable):
+        raise ValueError(f"grid {text} returns {_what(found)}; {wanted}")
     for item in items:
         if not isinstance(item, (Cell, Trial)):
-            raise ValueError(f"grid {text} yields a {type(item).__name__}; expected Cell or Trial")
+            raise ValueError(f"grid {text} yields {_what(item)}; {wanted}")
     _check_known(text, items, catalog)
     return items
+
+
+def _place(competitor: Any) -> int:
+    """Return the task of `smoke` that a competitor gets by its name, so that a new file moves no other one."""
+    return derived_seed(f"smoke|{name_of(competitor)}") % len(SMOKE_TASKS)
+
+
+def _what(found: Any) -> str:
+    return f"{found!r:.60}" if found is None or isinstance(found, (str, int, float)) else f"a {type(found).__name__}"
 
 
 def _family(catalog: Catalog, family: str, variants: dict[str, tuple[float, ...]]) -> Iterator[Cell]:

@@ -24,15 +24,20 @@ class Interrupt:
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Interrupt:
-        """Take over the signals; elsewhere than in the main thread they cannot be taken."""
-        if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._handle) for number in SIGNALS}
+        """Take over the signals."""
+        self.take()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         """Give the signals back."""
         for number, handler in self._before.items():
             signal.signal(number, handler)
+
+    def take(self) -> None:
+        """Take over the signals, again where another library has; elsewhere than in the main thread they cannot be taken."""
+        if threading.current_thread() is threading.main_thread():
+            for number in SIGNALS:
+                self._before.setdefault(number, signal.signal(number, self._handle))
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.hit:

@@ -2,34 +2,60 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import shutil
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
-from suite.catalog import Catalog
-from suite.source import ROOT
-
-if TYPE_CHECKING:
-    from rich.table import Table
+from suite.catalog import Catalog, unknown
+from suite.source import ROOT, read
 
 NARROWEST = 60  # columns; below that a table is unreadable anyway
+GRIDS = ROOT / "suite" / "grids.py"
+KINDS = ("tasks", "networks", "optimizers", "probes", "checks", "grids")
 
 
-def rows(catalog: Catalog, kinds: list[str], family: str | None) -> list[dict[str, Any]]:
-    """Return one row for each competitor of the kinds, and for each grid if "grid" is among them."""
-    found = [entry for kind in kinds if kind != "grid" for entry in catalog.entries(kind, family)]
+def rows(catalog: Catalog, family: str | None = None) -> list[dict[str, Any]]:
+    """Return one row for each competitor of a family, of all by default; and then one for each grid."""
     listed: list[dict[str, Any]] = [
         {
             "kind": entry.kind, "name": entry.name, "family": entry.family, "fields": entry.fields, "summary": entry.summary,
             "path": str(entry.path.relative_to(ROOT) if entry.path.is_relative_to(ROOT) else entry.path),
+            "choices": entry.choices, "doc": entry.doc,
         }
-        for entry in found
+        for entry in catalog.entries(family=family)
     ]  # fmt: skip
-    if "grid" in kinds and family is None:
+    if family is None:
         from suite.grids import names
 
-        listed += [{"kind": "grid", "name": name, "summary": summary} for name, summary in names().items()]
+        docs = {node.name: ast.get_docstring(node) for node in read(GRIDS).body if isinstance(node, ast.FunctionDef)}
+        listed += [
+            {"kind": "grid", "name": name, "summary": summary, "path": "suite/grids.py", "doc": docs[name] or ""}
+            for name, summary in names().items()
+        ]
     return listed
+
+
+def chosen(listed: list[dict[str, Any]], word: str, families: list[str]) -> list[dict[str, Any]]:
+    """Return the rows of a kind, or those with a name.
+
+    Raises:
+        ValueError: the word is neither; the message names one that comes near.
+    """
+    if kind_of(word):
+        return [row for row in listed if row["kind"] == kind_of(word)]
+    found = [row for row in listed if row["name"] == word]
+    if not found:
+        hint = f"list its members with --family {word}" if word in families else "see python -m suite list"
+        raise ValueError(unknown("kind or name", word, [*KINDS, *(row["name"] for row in listed)], hint))
+    return found
+
+
+def kind_of(word: str) -> str:
+    """Return the kind that a word means, in singular or plural; empty if it means none."""
+    kind = word.removesuffix("s")
+    return kind if f"{kind}s" in KINDS else ""
 
 
 def as_json(listed: list[dict[str, Any]]) -> str:
@@ -38,34 +64,39 @@ def as_json(listed: list[dict[str, Any]]) -> str:
 
 
 def print_tables(listed: list[dict[str, Any]]) -> None:
-    """Print one table a kind, as wide as the terminal; without colours where there is none."""
-    from rich.console import Console
-
-    width = max(shutil.get_terminal_size((120, 24)).columns, NARROWEST)
-    console = Console(width=width, highlight=False)
-    for kind in dict.fromkeys(row["kind"] for row in listed):
-        console.print(_table(kind, [row for row in listed if row["kind"] == kind]))
-
-
-def _table(kind: str, listed: list[dict[str, Any]]) -> Table:
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(title=f"{kind}s", title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
-    has_family = any(row.get("family") for row in listed)
-    has_fields = any(row.get("fields") for row in listed)
-    table.add_column("name", no_wrap=True, style="cyan")
-    if has_family:
-        table.add_column("family", no_wrap=True)
-    if has_fields:
-        table.add_column("fields", ratio=2, overflow="fold")
-    table.add_column("summary", ratio=3, overflow="fold")
-    for row in listed:
-        cells = [row["name"], *([row["family"]] if has_family else []), *([_fields(row)] if has_fields else [])]
-        table.add_row(*map(Text, [*cells, row["summary"]]))  # Text: brackets in them are not markup
-    return table
+    """Print one table a kind, one line an entry, cut to the width of the terminal."""
+    for number, kind in enumerate(dict.fromkeys(row["kind"] for row in listed)):
+        of_kind = [row for row in listed if row["kind"] == kind]
+        names, families = (max(len(row.get(column, "")) for row in of_kind) for column in ("name", "family"))
+        print("\n" * bool(number) + f"{kind}s")
+        for row in of_kind:
+            family = f"{row['family']:<{families}}  " if families else ""
+            print(cut(f"  {row['name']:<{names}}  {family}{row['summary']}"))
 
 
-def _fields(row: dict[str, Any]) -> str:
-    return "\n".join(f"{name} = {default}" if default else f"{name} (required)" for name, default in row["fields"].items())
+def cut(line: str) -> str:
+    """Return a line cut to the width of the terminal."""
+    from rich.cells import cell_len, set_cell_size
+
+    return line if cell_len(line) <= width() else set_cell_size(line, width() - 1).rstrip() + "…"
+
+
+def detail(row: dict[str, Any]) -> str:
+    """Return all there is to say of one competitor or grid: where it is, its fields, its docstring."""
+    lines = [f"{row['kind']:<11}{row['name']}", *([f"family     {row['family']}"] if row.get("family") else [])]
+    lines += [f"file       {row['path']}"]
+    if "fields" in row:
+        fields = list(_fields(row)) or ["none"]
+        lines += [f"{'' if i else 'fields':<11}{field}" for i, field in enumerate(fields)]
+    return "\n".join([*lines, "", row["doc"]])
+
+
+def _fields(row: dict[str, Any]) -> Iterator[str]:
+    for name, default in row["fields"].items():
+        of = f" of {row['choices'][name]}" if name in row["choices"] else ""
+        yield f"{name} = {default}" if default else f"{name} (required){of}"
+
+
+def width() -> int:
+    """Return the columns of the terminal, 120 where there is none."""
+    return max(shutil.get_terminal_size((120, 24)).columns, NARROWEST)

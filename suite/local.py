@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from time import sleep
 from typing import TYPE_CHECKING, Any
@@ -12,9 +13,11 @@ from suite.trial import Status
 if TYPE_CHECKING:
     from suite.worker import Worker
 
+LOGGER = logging.getLogger("fosbench")  # what competitors raise, with the traceback
+
 
 class LocalExecutor:
-    """The executor of `--local`."""
+    """The executor of `--local`; what a trial raises is shown in full."""
 
     places = 1
     inline = True
@@ -22,9 +25,13 @@ class LocalExecutor:
     def __init__(self, make_worker: Callable[[], Worker]) -> None:
         self._make_worker = make_worker
         self._waiting: tuple[str, Mapping[str, Any]] | None = None
+        self._handler: logging.Handler = logging.NullHandler()
 
     def start(self) -> None:
-        """Make the worker."""
+        """Make the worker, and show what it logs."""
+        self._handler = logging.StreamHandler()
+        LOGGER.addHandler(self._handler)
+        LOGGER.setLevel(logging.DEBUG)
         self._worker = self._make_worker()
 
     def free(self) -> bool:
@@ -45,8 +52,11 @@ class LocalExecutor:
         try:
             return [Answer(key, self._worker.run(payload))]
         except Exception as error:  # the loop catches what competitors raise; this is data that cannot be read, or a bug
+            LOGGER.debug("the trial could not run", exc_info=True)
             return [Answer(key, None, Status.ERROR, f"{type(error).__name__}: {error}")]
 
     def close(self) -> None:
         """Forget the trial that waits."""
         self._waiting = None
+        LOGGER.removeHandler(self._handler)
+        LOGGER.setLevel(logging.NOTSET)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from math import inf, nan
 from pathlib import Path
 from typing import Annotated
 
@@ -26,7 +27,7 @@ Only = Annotated[
     str | None,
     typer.Option(metavar="PATTERN", help="Part of the grid: 'optimizer=fomoh*,task=digits'.", rich_help_panel=WHAT),
 ]
-Seeds = Annotated[int | None, typer.Option(min=1, metavar="N", help="Evaluation seeds a cell.", rich_help_panel=WHAT)]
+Seeds = Annotated[str | None, typer.Option(metavar="N", help="Evaluation seeds a cell.", rich_help_panel=WHAT)]
 Budget = Annotated[
     str | None, typer.Option(metavar="B", help="Budget: 0.1x of the task's, or gradient equivalents.", rich_help_panel=WHAT)
 ]
@@ -53,15 +54,15 @@ Address = Annotated[
     typer.Option(metavar="A", envvar="RAY_ADDRESS", help="Ray cluster to join, else a local one.", rich_help_panel=WHERE),
 ]
 Workers = Annotated[
-    int | None,
-    typer.Option(min=1, metavar="N", help="At most so many.", show_default="as many as fit", rich_help_panel=WHERE),
+    str | None,
+    typer.Option(metavar="N", help="At most so many.", show_default="as many as fit", rich_help_panel=WHERE),
 ]
-Cpus = Annotated[float, typer.Option("--cpus-per-trial", metavar="N", help="Also the threads.", rich_help_panel=WHERE)]
+Cpus = Annotated[str, typer.Option("--cpus-per-trial", metavar="N", help="Also the threads.", rich_help_panel=WHERE)]
 Gpus = Annotated[
     str | None,
     typer.Option("--gpus-per-trial", metavar="F|auto", help="Share of a GPU for each trial.", rich_help_panel=WHERE),
 ]
-Timeout = Annotated[float | None, typer.Option(metavar="S", help="Seconds a trial may take.", rich_help_panel=WHERE)]
+Timeout = Annotated[str | None, typer.Option(metavar="S", help="Seconds a trial may take.", rich_help_panel=WHERE)]
 KeepStale = Annotated[
     bool, typer.Option("--keep-stale", help="Keep results of code that has changed since.", rich_help_panel=HOW)
 ]
@@ -71,15 +72,39 @@ Retry = Annotated[
 ]
 
 
-class Kind(StrEnum):
-    """What `list` can show."""
+VIEWS = "final, time_to_target, curves, tuning, failures, certificates"
 
-    TASKS = "tasks"
-    NETWORKS = "networks"
-    OPTIMIZERS = "optimizers"
-    PROBES = "probes"
-    CHECKS = "checks"
-    GRIDS = "grids"
+
+def whole(option: str, text: str | None) -> int | None:
+    """Return the number of an option that counts something, None where it is not given.
+
+    Raises:
+        ValueError: it is no positive whole number.
+    """
+    if text is not None and not (text.isascii() and text.isdigit() and int(text)):
+        raise ValueError(f"{option} must be a whole number, 1 or more: {text!r}")
+    return None if text is None else int(text)
+
+
+def positive(option: str, text: str | None, what: str = "number") -> float | None:
+    """Return the number of an option that measures something, None where it is not given.
+
+    Raises:
+        ValueError: it is no positive finite number.
+    """
+    if text is None:
+        return None
+    if not 0 < number(text) < inf:
+        raise ValueError(f"{option} must be a positive {what}: {text!r}")
+    return float(text)
+
+
+def number(text: str) -> float:
+    """Return the number that a text is, NaN if it is none."""
+    try:
+        return float(text)
+    except ValueError:
+        return nan
 
 
 class ListFormat(StrEnum):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from tempfile import TemporaryFile
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,8 +23,11 @@ if TYPE_CHECKING:
     from suite.run import RunOptions
     from tasks.contract import Task
 
+RUNS = Path("results") / "runs"
+EARLIER_FILES = 100  # of each other run that are read for how long trials take
+DURATIONS = ("task", "network", "optimizer", "budget", "status", "seconds", "wall_seconds")
 COLUMNS = (
-    "key", "status", "message", *IDENTITY, "wall_seconds", "primary", "higher_is_better", "target_gradients",
+    "key", "status", "message", *IDENTITY, "seconds", "wall_seconds", "primary", "higher_is_better", "target_gradients",
     "best_validation",
 )  # fmt: skip
 
@@ -50,6 +55,8 @@ def prepare(options: RunOptions) -> Prepared:
     axes = {"task": options.tasks, "network": options.networks, "optimizer": options.optimizers}
     items = selection.replace_axes(grids.expand(options.grid, catalog), axes, catalog)
     items = selection.select(items, options.only)
+    if any(axes.values()):
+        items = selection.without_misfits(items)
     items = selection.with_budget(selection.with_seeds(items, options.seeds), options.budget)
     if not items:
         raise ValueError(f"grid {options.grid} yields no trials")
@@ -62,6 +69,7 @@ def prepare(options: RunOptions) -> Prepared:
     store = Store(out_dir(options))
     agenda = Agenda(
         items, read_stored(store), lambda trial: fingerprint(trial)[0], keep_stale=options.keep_stale, retry=options.retry,
+        elsewhere=read_durations(store.root),
     )  # fmt: skip
     notes = [f"left out {name_of(task)}: {message}" for task, message in missing.items()]
     notes += [f"damaged: {store.root / file}; what it held counts as missing" for file in store.damaged]
@@ -69,18 +77,38 @@ def prepare(options: RunOptions) -> Prepared:
 
 
 def grid_name(text: str) -> str:
-    """Return the name of a grid: itself, or that of its file and function.
+    """Return the name of a grid: itself, or that of its file and function; a file never has the name of a built-in grid.
 
-    >>> grid_name("smoke"), grid_name("mine/sweep.py"), grid_name("mine/sweep.py:small")
-    ('smoke', 'sweep', 'sweep-small')
+    >>> grid_name("smoke"), grid_name("mine/sweep.py"), grid_name("mine/sweep.py:small"), grid_name("mine/smoke.py")
+    ('smoke', 'sweep', 'sweep-small', 'smoke-grid')
     """
     file, dot, function = text.partition(".py")
-    return file if not dot else Path(file).name + function.replace(":", "-")
+    name = Path(file).name
+    if not dot:
+        return file
+    return f"{name}-{function[1:] or 'grid'}" if function or name in grids.names() else name
 
 
 def out_dir(options: RunOptions) -> Path:
     """Return the folder of the run."""
-    return options.out or Path("results") / "runs" / grid_name(options.grid)
+    return options.out or RUNS / grid_name(options.grid)
+
+
+@contextmanager
+def writable(folder: Path) -> Iterator[None]:
+    """Make sure that the folder of a run can be written to; what is made for that goes again if it stays empty.
+
+    Raises:
+        ValueError: it cannot be written to.
+    """
+    made: list[Path] = []
+    try:
+        _try_to_write(folder, made)
+        yield
+    finally:
+        for path in reversed(made):
+            with suppress(OSError):  # something was committed
+                path.rmdir()
 
 
 def read_stored(store: Store) -> dict[str, Stored]:
@@ -95,6 +123,31 @@ def read_stored(store: Store) -> dict[str, Stored]:
             if key in committed and key not in dropped:
                 rows[key] = Stored(committed[key].uid, committed[key].fingerprint or "", row)
     return rows
+
+
+def read_durations(root: Path) -> Iterator[dict[str, Any]]:
+    """Yield how long the trials of all runs but `root` took; what cannot be read is passed over."""
+    for data in sorted(RUNS.glob("*/data")):
+        if data.parent.absolute() != root:
+            for file in sorted(data.glob("trials-*.parquet"))[:EARLIER_FILES]:
+                with suppress(OSError, pa.ArrowException):
+                    yield from pq.read_table(file, columns=list(DURATIONS)).to_pylist()
+
+
+def _try_to_write(folder: Path, made: list[Path]) -> None:
+    """Make the folder and write into it, into the folders of a store there too; `made` takes what was made."""
+    try:
+        for path in (*reversed(folder.parents), folder):
+            if not path.is_dir():
+                path.mkdir(exist_ok=True)
+                made.append(path)
+        for path in (folder, folder / "data", folder / "commits"):
+            if path.is_dir():
+                with TemporaryFile(dir=path) as file:
+                    file.write(b"fosbench")
+    except OSError as error:
+        why = f"{error.filename} is a file" if isinstance(error, FileExistsError) else error.strerror
+        raise ValueError(f"cannot write to {folder}: {why}; choose another --out") from error
 
 
 def _data_root(options: RunOptions) -> Path | None:

@@ -12,6 +12,7 @@ from rich.progress import Progress as Bar
 from rich.text import Text
 
 LINE_SECONDS = 10.0  # between two plain lines
+QUIET_SECONDS = 60.0  # between them while nothing finishes
 
 
 class Standing(NamedTuple):
@@ -23,13 +24,19 @@ class Standing(NamedTuple):
     flying: int
     seconds: float | None  # expected until the end
     best: str
+    running: str = ""  # what has been at work for longest
 
     def __str__(self) -> str:
         """Write it as a plain line."""
-        parts = [f"{self.done} done", f"{self.failed} failed", f"{self.left} left"]
+        parts = [f"done {self.done}" + f" ({self.failed} failed)" * (self.failed > 0), f"{self.left} left"]
         if self.left and self.seconds is not None:
             parts.append(f"{duration(self.seconds)} to go")
         return ", ".join(parts) + (f"; {self.best}" if self.best else "")
+
+    @property
+    def at_length(self) -> str:
+        """The plain line with what is running, for when nothing has finished for a while."""
+        return f"{self}; running {self.running}" if self.running else str(self)
 
 
 class Progress:
@@ -38,8 +45,9 @@ class Progress:
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(stderr=True)
         self._bar: Bar | None = None
-        self._next_line = monotonic() + LINE_SECONDS
-        self._last = ""
+        self._last: Standing | None = None
+        self._moved = self._printed = monotonic()  # when something finished, when a line was printed
+        self._told = -1  # trials done by the last line
 
     def __enter__(self) -> Progress:
         """Start the bar where there is a terminal."""
@@ -53,20 +61,22 @@ class Progress:
         """End the bar, or write the last line."""
         if self._bar:
             self._bar.stop()
-        elif self._last:
-            self._print(self._last)
+        elif self._last and self._last.done > max(self._told, 0):
+            self._print(str(self._last))
 
     def update(self, standing: Standing) -> None:
-        """Show a standing: at once on the bar, every ten seconds as a line."""
+        """Show a standing: at once on the bar, every ten seconds as a line, every minute while nothing finishes."""
+        now, before, self._last = monotonic(), self._last, standing
+        if before is None or standing.done > before.done:
+            self._moved = now
         if self._bar:
-            self._bar.update(
-                self._task, completed=standing.done, total=standing.done + standing.left, description=str(standing)
-            )
+            text = str(standing) if now < self._moved + LINE_SECONDS else standing.at_length
+            self._bar.update(self._task, completed=standing.done, total=standing.done + standing.left, description=text)
             return
-        self._last = str(standing)
-        if monotonic() >= self._next_line:
-            self._print(self._last)
-            self._next_line, self._last = monotonic() + LINE_SECONDS, ""
+        is_news = standing.done > max(self._told, 0)
+        if now >= self._printed + (LINE_SECONDS if is_news or self._told < 0 else QUIET_SECONDS):
+            self._print(str(standing) if is_news else standing.at_length)
+            self._printed, self._told = now, standing.done
 
     def log(self, message: str) -> None:
         """Write a line above the bar."""
@@ -74,6 +84,15 @@ class Progress:
 
     def _print(self, message: str) -> None:
         self.console.print(Text(message), soft_wrap=True)
+
+
+def counted(number: int, noun: str) -> str:
+    """Write a number of things.
+
+    >>> counted(1, "seed"), counted(6, "task")
+    ('1 seed', '6 tasks')
+    """
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def duration(seconds: float) -> str:

@@ -45,6 +45,11 @@ class Reader:
         for name in self.store.damaged:
             print(f"warning: damaged and set aside, to be run again: {self.folder / name}", file=sys.stderr)
 
+    def count(self) -> int:
+        """Return the number of trials."""
+        ((number,),) = self.connection.execute("SELECT count(*) FROM trials").fetchall()
+        return int(number)
+
 
 def print_answer(reader: Reader, sql: str, form: str) -> None:
     """Print the answer to a question; Parquet goes to standard output as bytes."""
@@ -63,12 +68,12 @@ def status_text(reader: Reader) -> str:
     known = {status: counts[status] for status in Status if status in counts}
     last = datetime.fromtimestamp(_last_commit(reader.folder), UTC)
     lines = [
-        f"run       {reader.folder}",
-        f"trials    {sum(counts.values())}",
+        f"run          {reader.folder}",
+        f"trials       {sum(counts.values())}",
         *(f"  {status:<17}{count:>7}   {status.sentence}" for status, count in known.items()),
-        f"committed {last:%Y-%m-%d %H:%M:%S} UTC, last",
+        f"last commit  {last:%Y-%m-%d %H:%M:%S} UTC",
         *_failures(reader.connection),
-        *(f"damaged   {name}" for name in reader.store.damaged),
+        *(f"damaged      {name}" for name in reader.store.damaged),
     ]
     return "\n".join(lines)
 
@@ -144,6 +149,16 @@ def _flight(reader: Reader, key: str) -> list[str]:
     return [f"{'last steps':<17}python -m suite query \"FROM flight WHERE key = '{key}'\""] if steps else []
 
 
+def _outside(row: dict[str, Any], plugins: tuple[Path, ...]) -> str:
+    """Say which competitors came from plugins that are not named now; empty if none did."""
+    came = [Path(part) for part in json.loads(row["parts"]) if part.startswith("plugins/")]
+    missing = sorted(file.name for file in came if file.name not in {plugin.name for plugin in plugins})
+    names = {row[f"{kind}_name"]: f"{kind} " for kind in ("task", "network", "optimizer")}
+    who = " and ".join(f"{names.get(stem, '')}{stem}" for stem in (file.removesuffix(".py") for file in missing))
+    options = " ".join(f"--plugin {file}" for file in missing)
+    return f"{who} came from a plugin; add {options}" if missing else ""
+
+
 def _code(row: dict[str, Any], plugins: tuple[Path, ...]) -> list[str]:
     """Say how the code differs from that which made the row."""
     if not row["parts"]:
@@ -151,6 +166,6 @@ def _code(row: dict[str, Any], plugins: tuple[Path, ...]) -> list[str]:
     try:
         trial = Catalog(plugins).trial(json.loads(row["spec"]))
     except ValueError as error:
-        return [f"{'code':<17}of today cannot build this trial: {error}"]
+        return [f"{'code':<17}of today cannot build this trial: {_outside(row, plugins) or error}"]
     lines = changed(json.loads(row["parts"]), fingerprint(trial)[1])
     return [f"{'code':<17}{line}" for line in lines] or [f"{'code':<17}is the same today"]

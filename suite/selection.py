@@ -86,6 +86,17 @@ def replace_axes(items: Iterable[Item], axes: Mapping[str, Sequence[str]], catal
     return list(dict.fromkeys(result))
 
 
+def without_misfits(items: Iterable[Item]) -> list[Item]:
+    """Return the items without the cells that cannot work, where another cell has the same task and optimizer and can.
+
+    For whoever replaces an axis crosses it with all the others; what cannot work at all is kept, with its reason.
+    """
+    items = list(items)
+    refused = {item for item in items if isinstance(item, Cell) and item.refusal()}
+    works = {(item.task, item.optimizer) for item in items if item not in refused}
+    return [item for item in items if item not in refused or (item.task, item.optimizer) not in works]
+
+
 def with_seeds(items: Iterable[Item], seeds: int | None) -> list[Item]:
     """Return the items with the number of evaluation seeds replaced; single trials beyond it are left out.
 

@@ -21,9 +21,9 @@ class ClassSource:
     node: ast.ClassDef = field(compare=False, repr=False)
 
     @property
-    def summary(self) -> str:
-        """The first line of the docstring."""
-        return (ast.get_docstring(self.node) or "").partition("\n")[0]
+    def doc(self) -> str:
+        """The docstring."""
+        return ast.get_docstring(self.node) or ""
 
     def lineage(self) -> list[ClassSource]:
         """Return the class and its bases in this tree, in the order in which Python looks attributes up.
@@ -38,6 +38,11 @@ class ClassSource:
         # a base shared by two parents comes after both
         return [c for i, c in enumerate(chain) if c not in chain[i + 1 :]]
 
+    @property
+    def is_basis(self) -> bool:
+        """Whether the class itself leaves a method to others."""
+        return any(is_abstract for _, is_abstract in _members(self.node))
+
     def abstract(self) -> set[str]:
         """Return the names of the abstract methods that no class of the lineage implements."""
         left: dict[str, bool] = {}
@@ -45,6 +50,15 @@ class ClassSource:
             for name, is_abstract in _members(ancestor.node):
                 left.setdefault(name, is_abstract)
         return {name for name, is_abstract in left.items() if is_abstract}
+
+    def lost(self) -> str:
+        """Return the dotted name of a base that this tree should have and has not; empty if there is none."""
+        for dotted in map(_dotted, self.node.bases):
+            first, _, rest = dotted.partition(".")
+            origin = _bindings(self.path).get(first, "")
+            if origin.partition(".")[0] in PACKAGES and not _resolve(self.path, dotted, self.name):
+                return f"{origin}{'.' * bool(rest)}{rest}"
+        return ""
 
     def fields(self) -> dict[str, ast.AnnAssign]:
         """Return the statements that declare the dataclass fields, those of bases first."""
@@ -78,6 +92,20 @@ def read(path: Path) -> ast.Module:
 def classes(path: Path) -> dict[str, ClassSource]:
     """Return the top-level classes of a file by name."""
     return {node.name: ClassSource(path, node.name, node) for node in read(path).body if isinstance(node, ast.ClassDef)}
+
+
+def alias(path: Path, name: str) -> ast.expr | None:
+    """Return what a top-level assignment of a file, or of one of this tree that it imports from, calls by a name.
+
+    >>> ast.unparse(alias(ROOT / "baselines" / "contract.py", "State"))
+    'Any'
+    """
+    for node in read(path).body:
+        if isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == [name]:
+            return node.value
+    module, _, original = _bindings(path).get(name, "").rpartition(".")
+    target = module_file(module) if module else None
+    return alias(target, original) if target is not None and target != path else None
 
 
 @cache

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from statistics import median
 from typing import Any, NamedTuple
 
+from suite.progress import counted
 from suite.trial import Status
 
 Row = Mapping[str, Any]  # of the table `trials`
@@ -50,10 +51,14 @@ def lines(rows: Iterable[Row], is_targets: bool) -> list[str]:
     """Write the best methods for people; in the grid `targets` their values are the targets."""
     what = "target" if is_targets else "best"
     return [
-        f"{what} {best.task} {best.primary} {best.eased:.4g} ({best.method}, median of {best.seeds} seeds, validation)"
+        f"{what} {best.task} {best.primary} {best.eased:.4g} ({best.method}, {_over(best.seeds)}, validation)"
         for best in best_methods(rows)
         if math.isfinite(best.value)
     ]
+
+
+def _over(seeds: int) -> str:
+    return f"median of {seeds} seeds" if seeds > 1 else counted(seeds, "seed")
 
 
 def _best(task: str, methods: Mapping[tuple[str, str], list[Row]]) -> Best:

@@ -6,6 +6,7 @@ for row in train(trial): print(row)
 
 from __future__ import annotations
 
+import logging
 import math
 import traceback
 from collections.abc import Callable, Iterator
@@ -27,6 +28,7 @@ from suite.trial import Row, Status, Trial, name_of
 from tasks.contract import Splits
 
 LOG_POINTS = 40  # log points of a trial, evenly spaced over its budget; the same for every method
+_LOGGER = logging.getLogger("fosbench")
 _KEPT = (Status.COMPLETED, Status.SKIPPED)
 
 
@@ -68,6 +70,7 @@ def train(
         record.end(Status.NONFINITE, _described(error))
     except Exception as error:  # the code under study may raise anything; that is a result
         record.end(Status.ERROR, _described(error))
+        _LOGGER.debug("%s", trial.optimizer_label, exc_info=True)  # `--local` shows it
     if record.status not in _KEPT:
         yield from record.flight()
     yield Row("trials", {**record.end_row(), **extra, "wall_seconds": monotonic() - start})

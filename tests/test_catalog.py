@@ -104,6 +104,11 @@ KINDS_OF_CLASSES = {
     "by module": (f"class A(contract.Optimizer):{STEPS}", "optimizer"),
     "through the tree": ("class A(Sgd):\n    pass", "optimizer"),
     "abstract": ("class A(Base):\n    def init(self, params): return ()", None),
+    "complete beside its base": (
+        "class A(Base):\n    def init(self, params): return ()\n"
+        "class B(A):\n    def step(self, oracle, params, state, generator, rate): ...",
+        "optimizer",
+    ),
     "private": (f"class _A(Base):{STEPS}", None),
     "no contract": ("class A:\n    pass", None),
     "own base": (
@@ -129,6 +134,32 @@ BAD_FILES = {
     "two": (f"class A(Base):{STEPS}\nclass B(Base):{STEPS}", "mine.py", "more than one competitor in .*mine.py: A, B"),
     "twice": (f"class A(Base):{STEPS}\nclass A(Base):{STEPS}", "mine.py", "more than one competitor in .*mine.py: A, A"),
     "none": ("x = 1", "mine.py", "plugin defines no task, network, optimizer, probe or check: .*mine.py"),
+    "unfinished": (
+        "class A(Base):\n    def init(self, params): return ()",
+        "mine.py",
+        "class A in .*mine.py derives from Optimizer but does not define step$",
+    ),
+    "unfinished twice": ("class A(Base):\n    pass", "mine.py", "does not define init and step$"),
+    "unfinished below a base": (
+        "class A(Base):\n    pass\nclass B(A):\n    def init(self, params): return ()",
+        "mine.py",
+        "class B in .*mine.py derives from Optimizer but does not define step$",
+    ),
+    "lost base": (
+        f"from baselines.contract import Optimiser\nclass A(Optimiser):{STEPS}",
+        "mine.py",
+        r"class A in .*mine.py derives from baselines.contract.Optimiser, which does not exist; did you mean 'Optimizer'\?$",
+    ),
+    "lost module": (
+        f"from baselines.contracts import Optimizer\nclass A(Optimizer):{STEPS}",
+        "mine.py",
+        "class A in .*mine.py derives from baselines.contracts.Optimizer, which does not exist$",
+    ),
+    "import": (
+        "import no_such_library",
+        "mine.py",
+        "plugin .*mine.py raises ModuleNotFoundError when it is imported: No module named 'no_such_library'$",
+    ),
     "syntax": ("class", "mine.py", "mine.py, line 10: invalid syntax"),
     "name": (f"class A(Base):{STEPS}", "my-method.py", "must be an identifier: .*my-method.py"),
     "taken": (f"class A(Base):{STEPS}", "sgd.py", r"two optimizers named 'sgd': .*standard.sgd.py and .*sgd.py"),
@@ -140,6 +171,48 @@ def test_bad_file(tmp_path, body, name, message):
     path = write(tmp_path, name, body.replace("\n        ", "\n    "))
     with pytest.raises(ValueError, match=message):
         Catalog((path,)).entries()
+
+
+TREE = {
+    "unfinished": (
+        "from baselines.contract import Optimizer\nclass A(Optimizer):\n    def init(self, params): return ()",
+        "class A in .*new.py derives from Optimizer but does not define step$",
+    ),
+    "lost base": (
+        "from baselines.contrac import Optimizer\nclass A(Optimizer):\n    init = step = None",
+        "class A in .*new.py derives from baselines.contrac.Optimizer, which does not exist$",
+    ),
+}
+
+
+@pytest.mark.parametrize(("body", "message"), TREE.values(), ids=TREE)
+def test_bad_file_of_the_tree(tmp_path, monkeypatch, body, message):
+    from suite import catalog
+
+    (tmp_path / "family").mkdir()
+    (tmp_path / "family" / "new.py").write_text(body)
+    monkeypatch.setattr(catalog, "_folders", lambda: [tmp_path / "family"])
+    with pytest.raises(ValueError, match=message):
+        Catalog().entries()
+
+
+def test_a_basis_for_others_may_lack_methods(tmp_path, monkeypatch):
+    from suite import catalog
+
+    head = "from abc import abstractmethod\nfrom baselines.contract import Optimizer\n"
+    (tmp_path / "new.py").write_text(f"{head}class A(Optimizer):\n    @abstractmethod\n    def more(self): ...")
+    monkeypatch.setattr(catalog, "_folders", lambda: [tmp_path])
+    assert {entry.family for entry in Catalog().entries()} == {""}
+
+
+def test_an_import_that_fails_in_the_tree_is_named(tmp_path, monkeypatch):
+    from dataclasses import replace
+
+    from suite import catalog
+
+    entry = replace(Catalog().find("optimizer", "sgd"), path=catalog.ROOT / "baselines" / "standard" / "absent.py")
+    with pytest.raises(ValueError, match=r"absent.py raises ModuleNotFoundError when it is imported: No module named"):
+        Catalog().load(entry)
 
 
 def test_missing_plugin_is_named(tmp_path):
@@ -167,6 +240,10 @@ SENTENCES = {
     "wrap(base=adan(lr=1))": "unknown optimizer 'adan'; did you mean 'adam'?",
     "wrap(base=adam(beta=1))": "adam has no field 'beta'; did you mean 'beta2'?",
     "wrap": "wrap needs a value for base: wrap(base=...)",
+    "lbfgs(line_search=strong_wolf)": "unknown line_search 'strong_wolf' of lbfgs; did you mean 'strong_wolfe'?",
+    "linear_multistep(rule=ab9)": "unknown rule 'ab9' of linear_multistep; expected one of ab1, ab2, ab3, ab4",
+    "linear_multistep(lr_is=3)": "unknown lr_is 3 of linear_multistep; expected one of heff, eta",
+    "wrap(base=lbfgs(line_search=true))": "unknown line_search 'true' of lbfgs; expected one of none, strong_wolfe",
 }
 
 
@@ -180,7 +257,8 @@ def test_wrong_names_get_one_sentence(wrap, method, text):
 VALUES = {
     "wrap(base=sgd,lr=fast)": "lr of wrap must be float: 'fast'",
     "wrap(base=sgd,order=1.5)": "order of wrap must be int or None: 1.5",
-    "wrap(base=sgd,lr=-1)": "lr must be positive: -1.0",
+    "wrap(base=sgd,lr=-1)": "wrap: lr must be positive: -1.0",
+    "wrap(base=sgd(lr=-1))": "sgd: lr must be positive: -1.0",
     "wrap(base=sgd,mode=3)": "mode of wrap must be str: 3",
 }
 
@@ -189,6 +267,24 @@ VALUES = {
 def test_wrong_values_get_one_sentence(wrap, text):
     with pytest.raises(ValueError, match=f"^{re.escape(VALUES[text])}$"):
         wrap.parse("optimizer", text)
+
+
+CHOICES = [(entry, name, value) for entry in Catalog().entries() for name in entry.choices for value in entry.choices[name]]
+
+
+@pytest.mark.parametrize(("entry", "name", "value"), CHOICES, ids=lambda x: getattr(x, "name", x))
+def test_every_choice_is_accepted_and_nothing_else_would_be(entry, name, value):
+    assert getattr(Catalog().parse(entry.kind, f"{entry.name}({name}={value})"), name) == value
+    with pytest.raises(ValueError, match=f"unknown {name} 'other'.*{value}"):  # what the class itself says
+        Catalog().load(entry)(**{name: "other"})
+
+
+def test_choices_are_shown(wrap):
+    fields = wrap.find("optimizer", "lbfgs").fields | wrap.find("network", "fractional_mlp").fields
+    assert fields["line_search"] == "'none' of ('none', 'strong_wolfe')"
+    assert fields["mode"] == "'power' of ('power', 'a11')"
+    assert len(wrap.find("network", "mlp").choices["activation"]) > 5
+    assert wrap.parse("optimizer", "lbfgs(line_search=none)").line_search == "none"
 
 
 def test_parse_nested(wrap):

@@ -31,6 +31,13 @@ class Mine(Check):
         yield Measurement("seed", seed, 0, 0)
         yield Measurement("free", 3.0)
 """
+LAZY = """
+from baselines.contract import Optimizer
+
+class Lazy(Optimizer):
+    def init(self, params):
+        return None
+"""
 
 
 @pytest.fixture
@@ -70,9 +77,14 @@ MISTAKES = {
     "data": ("run --grid smoke --data nowhere", "there is no data folder nowhere; name an existing one, or add --download"),
     "plugin": ("run --grid smoke --plugin nowhere.py", "no such file: "),
     "empty plugin": ("list --plugin empty.py", "plugin defines no task, network, optimizer, probe or check: "),
-    "cpus": ("run --grid smoke --cpus-per-trial 0", "--cpus-per-trial must be a positive number: 0"),
+    "unfinished plugin": ("list --plugin lazy.py", "lazy.py derives from Optimizer but does not define step"),
+    "cpus": ("run --grid smoke --cpus-per-trial 0", "--cpus-per-trial must be a positive number: '0'"),
+    "cpus in words": ("plan --grid smoke --cpus-per-trial two", "--cpus-per-trial must be a positive number: 'two'"),
     "gpus": ("run --grid smoke --gpus-per-trial all", "--gpus-per-trial must be auto, 0, a fraction or a whole number"),
-    "timeout": ("run --grid smoke --timeout -1", "--timeout must be a positive number: -1"),
+    "timeout": ("run --grid smoke --timeout -1", "--timeout must be a positive number of seconds: '-1'"),
+    "timeout in words": ("run --grid smoke --timeout 5m", "--timeout must be a positive number of seconds: '5m'"),
+    "endless": ("run --grid smoke --timeout inf", "--timeout must be a positive number of seconds: 'inf'"),
+    "workers": ("run --grid smoke --workers 1.5", "--workers must be a whole number, 1 or more: '1.5'"),
     "family": ("list --family stabel", "unknown family 'stabel'; did you mean 'stable'?"),
     "no checks": ("verify --family standard", "there are no checks in the family 'standard'"),
     "folder that is a file": ("status --out mini.py", "mini.py holds no results"),
@@ -81,7 +93,15 @@ MISTAKES = {
     "option": ("list --famly x", "; did you mean --family?"),
     "verb": ("rum", "no such command 'rum'; did you mean 'run'?"),
     "missing": ("run", "missing option '--grid'"),
-    "seeds": ("run --grid smoke --seeds 0", "invalid value for '--seeds'"),
+    "seeds": ("run --grid smoke --seeds 0", "--seeds must be a whole number, 1 or more: '0'"),
+    "seeds in words": ("run --grid smoke --seeds abc", "--seeds must be a whole number, 1 or more: 'abc'"),
+    "bad hyperparameter": ("plan --grid smoke --optimizer sgd(lr=-1)", "sgd: lr must be positive: -1.0"),
+    "choice": ("run --grid smoke --optimizer linear_multistep(start=eulr)", "of linear_multistep; did you mean 'euler'?"),
+    "kind of list": ("list optimzers", "unknown kind or name 'optimzers'; did you mean 'optimizers'?"),
+    "name of list": ("list adamm", "unknown kind or name 'adamm'; did you mean 'adam'?"),
+    "family of list": ("list standard", "unknown kind or name 'standard'; list its members with --family standard"),
+    "report into a file": ("report --to mini.py", "--to must be a folder, but mini.py is a file; name another one"),
+    "report below a file": ("report --to mini.py/a/b", "--to must be a folder, but mini.py is a file; name another one"),
     "format": ("list --format xml", "invalid value for '--format'"),
     "status": ("run --grid smoke --retry eror", "invalid value for '--retry'"),
 }
@@ -91,6 +111,7 @@ MISTAKES = {
 def test_a_mistake_is_one_sentence_and_writes_nothing(folder, capsys, line, message):
     (folder / "mini.py").write_text(GRID)
     (folder / "empty.py").write_text("x = 1")
+    (folder / "lazy.py").write_text(LAZY)
     before = sorted(folder.rglob("*"))
     code, out, err = call(capsys, *line.split())
     assert (code, out) == (2, "")
@@ -123,8 +144,37 @@ def test_list_for_people_fits_the_terminal(capsys, monkeypatch):
     assert code == 0
     assert max(map(cell_len, out.splitlines())) <= 70
     assert "\x1b" not in out
-    for name in ("digits", "mlp", "sgd", "lr = 0.01", "smoke"):
-        assert name in out
+    names = [line.split()[0] for line in out.splitlines() if line.startswith("  ")]
+    assert len(names) == len(set(names)) > 40  # one line each
+    assert {"digits", "schedule_free_adamw", "update_size", "smoke"} <= set(names)
+
+
+DETAILS = {
+    "sgd": ["optimizer  sgd", "file       baselines/standard/sgd.py", "fields     lr = 0.01 in [0.0001, 10.0] log"],
+    "fractional_mlp": ["mode = 'power' of ('power', 'a11')", "SGD on it is the paper's FSGD, Adam its FAdam."],
+    "linear_multistep": ["rule = 'ab2' of ('ab1', 'ab2', 'ab3', 'ab4')"],  # behind a name from another file
+    "direct": ["fields     none"],
+    "smoke": ["grid       smoke", "Every optimizer and every network once"],
+}
+
+
+@pytest.mark.parametrize("name", DETAILS)
+def test_list_of_a_name_shows_all_about_it(capsys, name):
+    code, out, err = call(capsys, "list", name)
+    assert (code, err) == (0, "")
+    assert [text for text in DETAILS[name] if text not in out] == []
+
+
+@pytest.mark.parametrize(("line", "message"), [
+    ("list probes --family forward", "there are no probes in the family 'forward'\n"),
+    ("list grids --family forward", "there are no grids in the family 'forward'\n"),
+])  # fmt: skip
+def test_list_with_nothing_to_show(capsys, line, message):
+    assert call(capsys, *line.split()) == (0, "", message)
+
+
+def test_list_takes_the_singular_too(capsys):
+    assert call(capsys, "list", "check")[1] == call(capsys, "list", "checks")[1] != ""
 
 
 def test_list_for_scripts(capsys):
@@ -158,7 +208,8 @@ def test_plan_says_what_is_there(results, capsys):
 def test_status(results, capsys):
     code, out, _ = call(capsys, "status", "--out", str(results))
     assert code == 0
-    assert "trials    2" in out
+    assert "trials       2" in out
+    assert "\nlast commit  20" in out
     assert ["completed", "1"] in [line.split()[:2] for line in out.splitlines()]
     assert "training loss" in out  # the message of the diverged trial
 
@@ -171,7 +222,7 @@ def test_the_newest_run_is_read(results, folder, capsys):
         shutil.copytree(results, folder / "results" / "runs" / name)
         for record in (folder / "results" / "runs" / name / "commits").iterdir():
             os.utime(record, (time, time))
-    assert "run       results/runs/new" in call(capsys, "status")[1]
+    assert "run          results/runs/new" in call(capsys, "status")[1]
 
 
 @pytest.mark.parametrize(("form", "start"), [("csv", "status,n\ncompleted,1\n"), ("json", "[\n{"), ("markdown", "| status")])
@@ -188,12 +239,26 @@ def test_query_as_parquet_is_bytes(results):
     assert out[:4] == out[-4:] == b"PAR1"
 
 
-@pytest.mark.parametrize("sql", ["SELEC 1", "SELECT nonsense FROM trials", "DROP VIEW trials"])
-def test_wrong_sql_is_one_sentence(results, capsys, sql):
+@pytest.mark.parametrize(("sql", "hints"), [
+    ("SELEC 1", 1), ("SELECT nonsense FROM trials", 1), ("SELECT primary FROM trials", 2), ("DROP VIEW trials", 0),
+])  # fmt: skip
+def test_wrong_sql_is_one_sentence_with_hints(results, capsys, sql, hints):
     code, out, err = call(capsys, "query", sql, "--out", str(results))
     assert (code, out) == (2, "")
-    assert err.startswith("error: ")
-    assert err.count("\n") == 1
+    assert [line.partition(":")[0] for line in err.splitlines()] == ["error"] + ["hint"] * hints
+
+
+def test_the_help_of_query_names_what_there_is(results, capsys):
+    import re
+
+    from suite.cli import EXAMPLE
+
+    sql = "SELECT view_name FROM duckdb_views() WHERE NOT internal"
+    names = call(capsys, "query", sql, "--out", str(results), "--format", "csv")[1].split()[1:]
+    text = " ".join(re.sub("[│╭╰─╮╯]", "", call(capsys, "query", "--help")[1]).split())
+    assert [name for name in names if name not in text] == []
+    assert EXAMPLE in text
+    assert call(capsys, "query", EXAMPLE, "--out", str(results))[0] == 0
 
 
 def first_key(capsys, results):
@@ -207,7 +272,7 @@ def test_why(results, capsys):
     lines = dict(line.split(maxsplit=1) for line in out.splitlines())
     assert f"FROM flight WHERE key = '{key}'" in out
     assert (code, err) == (0, "")
-    assert (lines["key"], lines["task"], lines["optimizer"]) == (key, "quadratic", "sgd(lr=10)")
+    assert (lines["key"], lines["task"], lines["optimizer"]) == (key, "quadratic", "sgd(lr=10.0)")
     assert lines["status"].startswith("diverged: the training loss stayed above")
     assert lines["code"] == "is the same today"
     assert json.loads(lines["spec"])["budget"] == 200
@@ -219,6 +284,33 @@ def test_why_names_the_files_that_changed(results, capsys, monkeypatch):
     key, today = first_key(capsys, results), reading.fingerprint
     monkeypatch.setattr(reading, "fingerprint", lambda trial: ("0", {**today(trial)[1], "baselines/flops.py": "other"}))
     assert "baselines/flops.py changed" in call(capsys, "why", key, "--out", str(results))[1]
+
+
+SIGN = """
+import torch
+from baselines.contract import Optimizer, tunable
+
+class SignDescent(Optimizer):
+    lr: float = tunable(1e-3, 1e-5, 1e-1, log=True)
+
+    def init(self, params):
+        return None
+
+    def step(self, oracle, params, state, generator, rate):
+        _, grads = oracle.grad(params)
+        return {name: p - self.lr * rate * torch.sign(grads[name]) for name, p in params.items()}, state
+"""
+
+
+def test_why_of_a_plugin_asks_for_it(folder, capsys):
+    (folder / "sign_descent.py").write_text(SIGN)
+    line = "run --grid smoke --plugin sign_descent.py --task quadratic --optimizer sign_descent --seeds 1 --budget 3 --local"
+    assert call(capsys, *line.split(), "--out", "run")[0] == 0
+    key = call(capsys, "query", "SELECT key FROM trials LIMIT 1", "--out", "run", "--format", "csv")[1].split()[1]
+    text = call(capsys, "why", key, "--out", "run")[1]
+    assert "optimizer sign_descent came from a plugin; add --plugin sign_descent.py" in text
+    again = call(capsys, "why", key, "--out", "run", "--plugin", "sign_descent.py")[1]
+    assert "is the same today" in again
 
 
 @pytest.mark.parametrize(("key", "message"), [("zz", "has a key that begins with 'zz'"), ("", "several keys begin with ''")])
@@ -237,7 +329,7 @@ def test_a_damaged_file_is_named(results, tmp_path, capsys):
     part.write_bytes(part.read_bytes()[:-1] + b"?")
     code, out, err = call(capsys, "status", "--out", str(run))
     assert code == 0
-    assert f"damaged   data/{part.name}" in out
+    assert f"damaged      data/{part.name}" in out
     assert part.name in err
 
 
@@ -245,28 +337,35 @@ def test_verify_stores_what_it_measures(folder, capsys):
     (folder / "mine.py").write_text(CHECK)
     line = ["verify", "--family", "plugin", "--plugin", "mine.py", "--out", "run"]
     code, out, err = call(capsys, *line)
-    assert (code, out) == (0, "mine: seed = 0 in [0, 0] ok\nmine: free = 3 recorded\n")
-    assert err == "2 measurements of 1 checks, none failed\n"
+    assert (code, out) == (0, "ok      mine  2 measurements   Measure.\n")
+    assert err == "2 measurements of 1 check, none failed\n"
     stored = call(capsys, "query", "SELECT quantity, value, passed FROM checks", "--out", "run", "--format", "csv")[1]
     assert stored == "quantity,value,passed\nseed,0.0,true\nfree,3.0,true\n"
 
 
+def test_verify_shows_all_on_demand(folder, capsys):
+    (folder / "mine.py").write_text(CHECK)
+    out = call(capsys, "verify", "--family", "plugin", "--plugin", "mine.py", "--verbose")[1]
+    assert [line.strip() for line in out.splitlines()[1:]] == ["seed = 0 in [0, 0] ok", "free = 3 recorded"]
+
+
 @pytest.mark.slow
 def test_report(results, folder, capsys):
-    code, out, _ = call(capsys, "report", "--out", str(results), "--to", "pages")
+    code, out, err = call(capsys, "report", "--out", str(results), "--to", "pages")
     assert code == 0
+    assert err.splitlines()[0] == f"read {results}, 2 trials"
     assert out.splitlines()[0] == "pages/leaderboard.md"
     assert all((folder / path).stat().st_size for path in out.splitlines())
 
 
 FAILURES = {
-    "out of bounds": ('Measurement("free", 3.0)', 'Measurement("free", 3.0, 4)', "mine: free = 3 ≥ 4 FAILED\n"),
+    "out of bounds": ('Measurement("free", 3.0)', 'Measurement("free", 3.0, 4)', "free = 3 ≥ 4 FAILED\n"),
     "not a number": (
         'Measurement("free", 3.0)',
         'Measurement("free", float("nan"), high=1)',
-        "mine: free = nan ≤ 1 FAILED\n",
+        "free = nan ≤ 1 FAILED\n",
     ),
-    "exception": ('yield Measurement("free", 3.0)', "1 / 0", "mine: FAILED with an exception\n"),
+    "exception": ('yield Measurement("free", 3.0)', "1 / 0", "stopped by ZeroDivisionError: division by zero\n"),
 }
 
 
@@ -275,7 +374,9 @@ def test_verify_fails(folder, capsys, old, new, last):
     (folder / "mine.py").write_text(CHECK.replace(old, new))
     code, out, err = call(capsys, "verify", "--family", "plugin", "--plugin", "mine.py")
     assert code == 1
-    assert out.endswith(last)
+    assert out.startswith("FAILED  mine")
+    assert out.count("\n") == 2
+    assert out.endswith(f"        {last}")
     assert err.endswith("1 failed\n")
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from baselines.standard.sgd import Sgd
 from suite import grids, selection
 from suite.catalog import Catalog
 from suite.cell import Cell
@@ -46,6 +47,11 @@ def test_a_tuned_cell_keeps_its_labels(catalog):
     assert {t.key for t in cell(catalog, tune=3, budget=7.0).tuning_trials()} < {t.key for t in study}
     assert {(t.stage, t.optimizer, t.labels) for t in evaluation} == {("eval", study[3].optimizer, tuned.labels)}
     assert len({t.stream("method") for t in study}) == 1  # points differ in nothing but their hyperparameters
+
+
+def test_a_class_is_no_instance(catalog):
+    with pytest.raises(ValueError, match=r"Cell takes instances: write Sgd\(\)"):
+        Cell(task=catalog.parse("task", "wine"), network=catalog.parse("network", "mlp"), optimizer=Sgd)
 
 
 def test_refusals_name_the_reason(catalog):
@@ -132,6 +138,12 @@ def test_the_same_cell_is_kept_once(catalog):
     assert len(selection.replace_axes(cells, {"optimizer": ("lion",)}, catalog)) == 1
 
 
+def test_what_cannot_work_is_dropped_only_beside_what_can(catalog):
+    fits, misfit = cell(catalog), cell(catalog, network="convnet")
+    alone = cell(catalog, optimizer="adam", network="convnet")
+    assert selection.without_misfits([misfit, fits, alone]) == [fits, alone]
+
+
 # -- the grids --------------------------------------------------------------------------------------------------------------
 
 
@@ -146,6 +158,15 @@ def test_smoke_covers_everything_on_embedded_data(catalog):
         assert {entry.name for entry in catalog.entries(kind)} <= {name_of(getattr(c, kind)) for c in cells}
     assert sum(c.seeds for c in cells) >= 40
     assert not any(c.task.needs_data for c in cells)
+
+
+@pytest.mark.parametrize("gone", ["sgd", "adam", "mlp", "kink_mlp"])
+def test_a_new_file_moves_no_other_cell_of_smoke(catalog, monkeypatch, gone):
+    defaults, cells = grids.defaults, grids.expand("smoke", catalog)
+    monkeypatch.setattr(grids, "defaults", lambda *args: [one for one in defaults(*args) if name_of(one) != gone])
+    fewer = set(grids.expand("smoke", catalog))
+    assert len(fewer) == len(cells) - 1
+    assert fewer < set(cells)
 
 
 def test_quick_is_complete(catalog):
@@ -212,7 +233,14 @@ def test_own_grid(tmp_path, catalog):
     [
         ("def grid(catalog:\n", "line 1: SyntaxError"),
         ("x = 1\nimport nowhere_at_all\n", "line 2: ModuleNotFoundError"),
-        ("def grid(catalog):\n    yield 1\n", "yields a int; expected Cell or Trial"),
+        ("def grid(catalog):\n    yield 1\n", r"yields 1; define `def grid\(catalog\)` that yields Cell or Trial"),
+        ("def grid(catalog):\n    pass\n", r"returns None; define `def grid\(catalog\)` that yields Cell or Trial"),
+        ("def grid():\n    yield 1\n", "does not take the catalog alone; define `def grid"),
+        ("grid = 1\n", "has no function 'grid'; define `def grid"),
+        (
+            "from suite.cell import Cell\ndef grid(catalog):\n    yield Cell(task='wine', network=1, optimizer=2)\n",
+            r"line 3: ValueError: Cell takes instances: write catalog\.parse\('task', 'wine'\)",
+        ),
         ("def grid(catalog):\n\n    yield 1 / 0\n", "line 3: ZeroDivisionError: division by zero"),
         ("def grid(catalog):\n    yield catalog.parse('task', 'wien')\n", "line 2: ValueError: unknown task 'wien'"),
     ],

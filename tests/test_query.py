@@ -67,8 +67,9 @@ def test_a_pivot_may_find_its_columns(connection):
 def test_everything_else_is_refused(stored, connection, sql):
     file = Path(stored.files().files["trials"][0])
     before = file.read_bytes()
-    with pytest.raises(ValueError, match=r"^[^\n]+$"):
+    with pytest.raises(ValueError, match=r"^[^\n]+") as caught:
         ask(connection, sql.replace("{file}", str(file)))
+    assert "\n" not in str(caught.value)
     assert file.read_bytes() == before
     assert {path.name for path in file.parent.iterdir()} == {
         Path(f).name for fs in stored.files().files.values() for f in fs
@@ -90,9 +91,29 @@ def test_everything_else_is_refused(stored, connection, sql):
     ],
 )
 def test_mistakes_are_one_sentence_with_a_hint(connection, sql, message):
-    with pytest.raises(ValueError, match=r"^[^\n]+$") as caught:
+    with pytest.raises(ValueError, match=r"^[^\n]+") as caught:
         ask(connection, sql)
+    assert "\n" not in str(caught.value)
     assert message.lower() in str(caught.value).lower()
+
+
+def test_a_refusal_says_what_there_is(connection):
+    with pytest.raises(ValueError, match="nonsense") as caught:
+        ask(connection, "SELECT nonsense FROM trials")
+    views = connection.sql("SELECT view_name FROM duckdb_views() WHERE NOT internal").fetchall()
+    (note,) = caught.value.__notes__
+    words = {"tables", "views", "columns", "results", "README", "md"}
+    assert set(re.findall(r"\w+", note)) == {name for (name,) in views} | words
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_columns_that_must_be_quoted_are_named(connection, table):
+    found = connection.sql("SELECT keyword_name FROM duckdb_keywords() WHERE keyword_category = 'reserved'").fetchall()
+    for name in {name for (name,) in found} & set(TABLES[table].names):
+        with pytest.raises(ValueError, match="syntax error") as caught:
+            ask(connection, f"SELECT {name} FROM {table}")
+        assert caught.value.__notes__[0].endswith(f'as a column it must be quoted: "{name}"')
+        assert ask(connection, f'SELECT "{name}" FROM {table}').column_names == [name]
 
 
 def test_an_empty_run_has_typed_tables(tmp_path):

@@ -44,7 +44,9 @@ def test_the_grid_in_the_readme_runs(tmp_path):
     path = tmp_path / "my_grid.py"
     path.write_text(re.findall(r"```python\n(.*?)```", README, re.DOTALL)[1])
     command("run", "--grid", path, "--local", "--out", tmp_path / "run")
-    question = "SELECT task, count(*), count(DISTINCT optimizer) FROM trials WHERE status = 'completed' GROUP BY 1 ORDER BY 1"
+    question = (
+        "SELECT task, count(*), count(DISTINCT optimizer) FROM trials WHERE status = 'completed' GROUP BY 1 ORDER BY 1"
+    )
     answer = command("query", question, "--out", tmp_path / "run", "--format", "csv")
     assert answer.splitlines()[1:] == ["diabetes,4,2", "wine,4,2"]
 

@@ -1,15 +1,17 @@
 import re
 
+import matplotlib.colors
 import numpy as np
 import pytest
 
-from analysis import leaderboard, stats
+from analysis import leaderboard, plots, stats
 from analysis.query import connect
 from analysis.report import summary, write_report
 from suite.store import Store
 from tests.synthetic import FAMILIES, metric, run, trial
 
 NAMES = [f"{name}" for name in FAMILIES]
+SPENT = "seeds and a budget of 100 gradient equivalents a trial"
 
 
 def _connect(tmp_path, rows):
@@ -40,7 +42,8 @@ def _cells(tmp_path, rows):
 
 def _seeds(scores, optimizer="sgd", task="digits", **values):
     """Evaluation rows of one method on one task; None is a failed run."""
-    prefix, fixed = f"{task}-{optimizer}-{values.get('stage', '')}", {"optimizer_name": optimizer, "task": task, **values}
+    prefix = f"{task}-{optimizer}-{values.get('stage', '')}"
+    fixed = {"optimizer_name": optimizer, "task": task, "steps": 100, **values}
     return [
         trial(
             f"{prefix}-{seed}",
@@ -131,7 +134,7 @@ def test_tuning_lost_and_skipped_rows_count_for_nothing(tmp_path):
     rows += [trial("lost", "lost", optimizer="heun"), trial("skipped", "skipped", optimizer="fomoh")]
     text = _page(tmp_path, rows)
     assert [row["method"] for row in _table(text, "### digits")] == ["sgd on mlp"]
-    assert "Lost with their worker: 1 trials" in text
+    assert "Lost with their worker: 1 trial, which counts for nothing" in text
     assert "1 skipped" in text
 
 
@@ -232,3 +235,149 @@ def test_summary_names_the_best_first(tmp_path):
     assert lines[0] == "over 6 tasks: mean rank (failed runs)"
     assert lines[1].split()[:2] == ["1.00", "heun"]
     assert sum(line.startswith("task") for line in lines) == 6
+
+
+def test_scores_equal_to_six_digits_tie(tmp_path):
+    rows = []
+    for t in range(2):
+        rows += _seeds([0.91666668] * 6, "sgd", f"task{t}") + _seeds([0.9166666] * 6, "adamw", f"task{t}")
+        rows += _seeds([0.5, 0.5, 0.1, 0.2, 0.0, 0.9], "heun", f"task{t}") + _seeds([0.35] * 6, "fomoh", f"task{t}")
+    cells = _cells(tmp_path, rows)
+    assert dict(zip(cells["optimizer"], cells["rank"], strict=True)) == {"sgd": 1.5, "adamw": 1.5, "heun": 3.5, "fomoh": 3.5}
+    wins = leaderboard.board(cells).table.set_index("method")["wins"]
+    assert (wins["sgd on mlp"], wins["adamw on mlp"], wins["fomoh on mlp"]) == (2, 2, 0)
+
+
+def test_small_scores_are_not_rounded_away(tmp_path):
+    rows = _seeds([1.001e-9] * 6, "sgd", higher_is_better=False) + _seeds([1.002e-9] * 6, "adamw", higher_is_better=False)
+    cells = _cells(tmp_path, rows)
+    assert dict(zip(cells["optimizer"], cells["rank"], strict=True)) == {"sgd": 1, "adamw": 2}
+
+
+@pytest.mark.parametrize(("gradients", "shown"), [(329.0, "3.29"), (103.0, "1.03"), (101.0, None)])
+def test_overspent_budgets_are_stated(tmp_path, gradients, shown):
+    rows = _seeds([0.5] * 6, "sgd", gradients=100.0) + _seeds([0.4] * 5, "fomoh", gradients=90.0)
+    rows += [trial("over", seed=5, optimizer="fomoh", test_at_best=0.4, steps=9, gradients=gradients)]
+    text = _page(tmp_path, rows)
+    for heading in ("## Over tasks", "### digits"):
+        found = {row["method"]: row.get("spent / budget") for row in _table(text, heading)}
+        assert found == {"sgd on mlp": shown and "–", "fomoh on mlp": shown}
+
+
+def test_a_single_step_has_no_seconds(tmp_path):
+    rows = _seeds([0.5] * 6, "lbfgs", steps=1, seconds=0.0) + _seeds([0.4] * 6, "sgd", seconds=2.0)
+    text = _page(tmp_path, rows)
+    assert {row["method"]: row["seconds"] for row in _table(text, "### digits")} == {"lbfgs on mlp": "–", "sgd on mlp": "2"}
+    assert _table(text, "## Over tasks")[0]["seconds ×"] == "–"
+
+
+def test_targets_reached_are_counted_over_tasks(tmp_path):
+    hit, miss = ({"target": 0.9, "target_step": step, "target_gradients": 5.0} for step in (1, None))
+    rows = _seeds([0.5] * 6, "sgd", "a", **hit) + _seeds([0.5] * 4, "sgd", "b", **miss) + _seeds([0.5] * 2, "sgd", "c")
+    rows += _seeds([0.4] * 6, "adamw", "a", **miss) + _seeds([0.4] * 4, "adamw", "b", **miss) + _seeds([0.4], "adamw", "c")
+    found = {row["method"]: row["targets reached"] for row in _table(_page(tmp_path, rows), "## Over tasks")}
+    assert found == {"sgd on mlp": "6 of 10", "adamw on mlp": "0 of 10"}
+
+
+def test_nothing_is_shown_where_seeds_contradict_ranks(tmp_path):
+    """The first has the better median on every task, yet loses most pairs of seeds: 4 of 9 won."""
+    rows = [row for t in range(8) for name, scores in (("first", [0.0, 5.0, 5.0]), ("second", [4.0, 4.0, 9.0]))
+            for row in _seeds(scores, name, f"task{t}")]  # fmt: skip
+    board = leaderboard.board(_cells(tmp_path, rows))
+    assert board.table["method"].tolist() == ["first on mlp", "second on mlp"]
+    assert board.adjusted == {"second on mlp": 1.0}
+    agreeing = [row for row in rows if row.values["optimizer"] == "first" or row.values["seed"] < 2]
+    assert leaderboard.board(_cells(tmp_path / "agreeing", agreeing)).adjusted == {"second on mlp": 2**-7}
+
+
+@pytest.mark.parametrize(("rows", "opening"), [
+    (_seeds([0.5] * 6), f"One method, `sgd on mlp`, ran on `digits` with 6 {SPENT}: there is nothing to compare it with.\n"),
+    (_seeds([0.5] * 6, "sgd", "a") + _seeds([0.4] * 6, "adamw", "b"),
+     f"2 methods ran on 2 tasks with 6 {SPENT}, but fewer than two on every task: no order over tasks exists.\n"),
+    (_seeds([None] * 2, "sgd") + _seeds([None], "adamw"),
+     f"On `digits` with 1 to 2 {SPENT}, half of the runs or more failed for each of 2 methods on every task: none leads. "
+     "3 of 3 runs failed and count as worst.\n"),
+    (_seeds([0.5] * 6) + _seeds([0.4] * 6, "adamw"),
+     f"Over `digits` with 6 {SPENT}, `sgd on mlp` has the best median test accuracy (0.5) of 2 methods. "
+     "An order beyond this task cannot be decided: a 5 % test over tasks needs at least 6 of them.\n"),
+    (_seeds([0.5], budget=None) + _seeds([0.5], "adamw", budget=None),
+     "Over `digits` with 1 seed, `adamw on mlp` and `sgd on mlp` share the best median"),
+    ([row for task in "ab" for k, name in enumerate(("x", "y", "z")) for row in _seeds([0.5 - 0.1 * k] * 6, name, task)],
+     f"Over 2 tasks with 6 {SPENT}, `x on mlp` has the best mean rank (1.00) of 3 methods, "
+     "followed by `y on mlp` (2.00) and `z on mlp` (3.00). An order beyond these tasks"),
+    ([row for task in "abcdef" for k in range(9) for row in _seeds([0.5 - 0.1 * k] * 6, f"m{k}", task)],
+     f"Over 6 tasks with 6 {SPENT}, `m0 on mlp` has the best mean rank (1.00) of 9 methods, "
+     "followed by `m1 on mlp` (2.00) and `m2 on mlp` (3.00). `m0 on mlp` is better than every other method"),
+    ([trial("a", "skipped")], "No trial of the evaluation stage"),
+], ids=["one method", "apart", "all failed", "one task", "tied", "few tasks", "decided", "empty"])  # fmt: skip
+def test_the_page_opens_with_the_finding(tmp_path, rows, opening):
+    finding = _page(tmp_path, rows).removeprefix("# Leaderboard\n\n")
+    assert finding.startswith(opening)
+
+
+def test_many_undecided_methods_are_counted(tmp_path):
+    generator = np.random.default_rng(0)
+    rows = [row for task in "abcdef" for k in range(9)
+            for row in _seeds(generator.normal(size=4) - 50 * (k == 8), f"m{k}", task)]  # fmt: skip
+    assert " is better than `m8 on mlp`; undecided against the other 7 methods (5 % level" in _page(tmp_path, rows)
+
+
+def test_commits_are_short_and_stay_dirty(tmp_path):
+    text = _page(tmp_path, _seeds([0.5], commit="0123456789abcdef0123456789abcdef01234567+dirty"))
+    assert "| 0123456789ab+dirty" in text
+
+
+def _figures(tmp_path, rows):
+    with _connect(tmp_path, rows) as connection:
+        return plots.all_figures(connection, leaderboard.cells(connection))
+
+
+def _curved(scores, optimizer, task="digits"):
+    rows = _seeds(scores, optimizer, task)
+    return rows + [metric(row.values["key"], step, 0.5) for row in rows for step in (0, 10)]
+
+
+def _lines(axes):
+    """Colours of the solid lines of a panel that carry data."""
+    return [matplotlib.colors.to_hex(line.get_color()) for line in axes.get_lines() if line.get_linestyle() == "-"]
+
+
+def test_coloured_lines_of_one_task_are_in_the_legend_and_inside(tmp_path):
+    rows = [row for k in range(12) for row in _curved([0.1 * k], f"optimizer_with_a_rather_long_name_{k:02}")]
+    figures = _figures(tmp_path, rows)
+    assert figures.keys() == {"curves"}
+    figure = figures["curves"]
+    figure.canvas.draw()
+    (legend,) = figure.legends
+    shown = {matplotlib.colors.to_hex(line.get_color()): line.get_label() for line in legend.get_lines()}
+    grey = matplotlib.colors.to_hex(plots.GREY)
+    assert set(_lines(figure.axes[0])) == set(shown)
+    assert len(set(shown) - {grey}) == plots.HIGHLIGHTED
+    assert shown[grey] == "4 others"
+    for text in (*legend.get_texts(), legend.get_title()):
+        box = text.get_window_extent().transformed(figure.transFigure.inverted())
+        assert min(box.x0, box.y0) >= 0
+        assert max(box.x1, box.y1) <= 1
+    assert legend.get_window_extent().y1 <= figure.axes[0].get_tightbbox().y0
+
+
+def test_methods_of_one_task_each_have_no_ranks_but_a_coloured_winner(tmp_path):
+    rows = [row for t in range(9) for k in range(2) for row in _curved([0.9 - 0.1 * k], f"m{t}{k}", f"task{t}")]
+    figures = _figures(tmp_path, rows)
+    assert figures.keys() == {"curves"}
+    grey = matplotlib.colors.to_hex(plots.GREY)
+    colours = [[colour for colour in _lines(axes) if colour != grey] for axes in figures["curves"].axes]
+    assert [len(found) for found in colours] == [1] * 9
+    assert len({found[0] for found in colours}) == 9
+    texts = {text.get_text() for text in figures["curves"].legends[0].get_texts()}
+    assert texts == {*(f"m{t}0 on mlp" for t in range(9)), "9 others"}
+
+
+def test_failures_and_lone_methods_have_no_rank(tmp_path):
+    rows = [row for name in ("sgd", "adamw") for row in _seeds([0.5], name, "a")]
+    rows += _seeds([0.5], "sgd", "b") + _seeds([None], "heun", "a")
+    texts = {text.get_text() for text in _figures(tmp_path, rows)["ranks"].axes[0].texts}
+    assert texts == {"1.5", "failed", "–"}
+    page = _page(tmp_path / "page", rows)
+    assert [row["rank"] for row in _table(page, "### a")] == ["1.5", "1.5", "–"]
+    assert [row["rank"] for row in _table(page, "### b")] == ["–"]

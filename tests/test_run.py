@@ -1,5 +1,6 @@
 """The driver: what runs again, what waits, what is kept when something dies. Trials are stubs unless the name says real."""
 
+import io
 import os
 import random
 import signal
@@ -8,20 +9,24 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import pyarrow.parquet as pq
 import pytest
+from rich.console import Console
 
-from suite import cluster, driver
+from suite import cluster, driver, prepare, progress, summary
 from suite.agenda import Agenda, Stored
 from suite.catalog import Catalog
 from suite.cell import Cell
 from suite.driver import Driver
 from suite.executor import Answer
+from suite.grids import QUICK_TASKS
 from suite.interrupt import Interrupt
+from suite.pace import Pace
 from suite.prepare import read_stored
-from suite.progress import Progress
-from suite.run import RunOptions, plan, run
+from suite.progress import Progress, Standing
+from suite.run import RunOptions, _decidable, plan, run
 from suite.store import Store
 from suite.trial import Row, Status, name_of
 from suite.worker import identity_of
@@ -251,6 +256,15 @@ def test_a_full_disk_keeps_the_rows_and_stops_the_handing_out(tmp_path, monkeypa
 
 # -- what the user sees ---------------------------------------------------------------------------------------------------
 
+BAD = """
+from baselines.contract import Optimizer
+class Bad(Optimizer):
+    '''Raise.'''
+    def init(self, params):
+        return 0
+    def step(self, oracle, params, state, generator, rate):
+        raise KeyError("on purpose")
+"""
 GRID = """
 from suite.cell import Cell
 def grid(catalog):
@@ -283,6 +297,11 @@ def grid(tmp_path):
         ({"tasks": ("etth1",)}, FileNotFoundError, "ETTh1"),
         ({"grid": "full", "only": "task=etth1"}, FileNotFoundError, "ETTh1"),
         ({"grid": "full", "only": "task=etth?"}, FileNotFoundError, "ETTh"),  # nothing else is left
+        ({"out": Path("/proc/x")}, ValueError, "cannot write to /proc/x: .*; choose another --out"),
+        ({"out": Path("/dev/null/x/y")}, ValueError, "cannot write to /dev/null/x/y: /dev/null is a file; choose another"),
+        ({"local": False, "address": "nonsense"}, ValueError, "no such cluster address 'nonsense'; expected HOST:PORT"),
+        ({"local": False, "address": "127.0.0.1:1"}, ValueError, "no Ray cluster answers"),
+        ({"networks": ("convnet",)}, ValueError, "no cell of this selection can work: convnet needs images"),
     ],
 )
 def test_bad_input_is_one_sentence_and_writes_nothing(tmp_path, grid, monkeypatch, change, error, words):
@@ -302,12 +321,136 @@ def test_tasks_without_data_are_left_out_of_mixed_grids(tmp_path, monkeypatch):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("writes", [True, False])
+def test_a_folder_that_was_tried_stays_only_with_something_in_it(tmp_path, writes):
+    with prepare.writable(tmp_path / "a" / "b"):
+        assert (tmp_path / "a" / "b").is_dir()
+        if writes:
+            (tmp_path / "a" / "file").touch()
+    assert [path.name for path in tmp_path.rglob("*")] == ["a", "file"] * writes
+
+
+def test_a_grid_file_named_like_a_grid_has_a_folder_of_its_own():
+    folders = [prepare.out_dir(RunOptions(grid=grid)).name for grid in ("smoke", "x/smoke.py", "smoke.py:small", "mine.py")]
+    assert folders == ["smoke", "smoke-grid", "smoke-small", "mine"]
+
+
+def test_reasons_are_printed_and_exceptions_shown_in_full(tmp_path, grid, capfd):
+    (tmp_path / "bad.py").write_text(BAD)
+    text = GRID.replace("SEEDS", "1").replace("BUDGET", "1").replace("tune=2", "tune=0").replace('"sgd", "adam"', '"bad",')
+    grid.write_text(
+        text.replace('catalog.parse("network", task', "catalog.parse(\"network\", 'convnet' if name == 'wine' else task")
+    )
+    options = RunOptions(grid=str(grid), out=tmp_path / "out", local=True, plugins=(tmp_path / "bad.py",))
+    assert run(options) == 1
+    said = capfd.readouterr().err
+    assert "to skip: 1 trial on wine: convnet needs images" in said
+    assert said.count("Traceback") == 1
+    assert 'raise KeyError("on purpose")' in said
+    assert "1 run (1 failed), 0 already there, 1 skipped" in said
+
+
+@pytest.mark.parametrize(("tasks", "seeds", "expected"), [
+    (1, 1, ["1 task cannot decide which method is better: 6 are needed", "1 seed cannot decide"]),
+    (6, 7, ["6 tasks are just enough for a test over tasks: 8 are recommended", "7 seeds are just enough for a test"]),
+    (8, 8, []),
+])  # fmt: skip
+def test_a_design_that_is_too_small_is_said(tasks, seeds, expected):
+    items = [cell(task=name, seeds=seeds) for name in QUICK_TASKS[:tasks]]
+    notes = _decidable(SimpleNamespace(items=items))
+    assert [note[: len(text)] for note, text in zip(notes, expected, strict=True)] == expected
+
+
+def test_a_single_seed_is_no_median():
+    rows = [end(trial, best_validation=0.5) for trial in cell(seeds=1).trials()]
+    assert summary.lines(rows, False) == ["best wine accuracy 0.5 (sgd on mlp(width=32), 1 seed, validation)"]
+
+
+# -- how long it takes ----------------------------------------------------------------------------------------------------
+
+
+def test_time_is_known_from_other_runs(tmp_path, grid, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    options = RunOptions(grid=str(grid), local=True)
+    assert "expected time: unknown, as no trial of this or another run has been timed yet" in plan(options)
+    ends = lambda trial, attempt: end(trial, wall_seconds=3.0, seconds=1.0)  # noqa: E731
+    drive(tmp_path / "results" / "runs" / "other", [cell(budget=3, seeds=2)], StubExecutor(ends))
+    assert "expected time on 1 worker: 48 s" in plan(options)  # 16 trials of the same budget
+    assert "results in " + str(tmp_path / "results" / "runs" / "mine") in plan(options)
+
+
+def test_what_is_unknown_takes_as_long_as_what_is_like_it():
+    pace = Pace()
+    for network, seconds in (("mlp", 10.0), ("convnet", 100.0)):
+        row = {"task": "digits", "network": network, "optimizer": "sgd", "budget": 10.0, "wall_seconds": seconds}
+        pace.measure({**row, "seconds": seconds / 2})
+    pace.measure({"task": "wine", "network": "gru", "optimizer": "lion", "budget": 1.0, "wall_seconds": 9.0}, elsewhere=True)
+    assert pace.seconds(("digits", "convnet", "sgd"), 20.0) == 150.0  # evaluations do not grow with the budget
+    assert pace.seconds(("digits", "mlp(width=9)", "adam"), 10.0) == 10.0
+    assert pace.seconds(("wine", "convnet", "sgd"), 10.0) == 100.0
+    assert pace.seconds(("digits", "rnn", "sgd"), 10.0) == 55.0
+    assert pace.seconds(("wine", "gru", "sgd"), 10.0) == 90.0
+
+
+def test_a_trial_that_runs_long_raises_what_is_left():
+    items = [cell(budget=1, seeds=4)]
+    first, second, *_ = items[0].trials()
+    agenda = Agenda(items, {}, lambda trial: "v1")
+    assert agenda.seconds_left([(first, 5.0)], 2) is None
+    agenda.settle(first, end(first, wall_seconds=10.0))
+    assert agenda.seconds_left() == 30.0
+    assert agenda.seconds_left([(second, 4.0)], 2) == 13.0
+    assert agenda.seconds_left([(second, 100.0)], 2) == (3 * 125.0 - 100.0) / 2
+    assert agenda.seconds_left([(second, 100.0)], 50) == 25.0  # no shorter than the trial itself
+
+
+def test_lines_say_something_new(monkeypatch):
+    now, said = [0.0], []
+    monkeypatch.setattr(progress, "monotonic", lambda: now[0])
+    shown = Progress(Console(file=io.StringIO()))
+    monkeypatch.setattr(shown, "_print", lambda text: said.append((now[0], text)))
+    with shown:
+        for now[0] in range(200):
+            done = (now[0] >= 15) + 2 * (now[0] >= 150)
+            shown.update(Standing(done, done // 2, 3 - done, 1, 60.0, "", "it"))
+    assert said == [
+        (10, "done 0, 3 left, 1 min 0 s to go; running it"), (20, "done 1, 2 left, 1 min 0 s to go"),
+        (80, "done 1, 2 left, 1 min 0 s to go; running it"), (140, "done 1, 2 left, 1 min 0 s to go; running it"),
+        (150, "done 3 (1 failed), 0 left"),
+    ]  # fmt: skip
+
+
+# -- the user breaks it off before it runs --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("swallowed", [False, True])
+@pytest.mark.parametrize(("place", "said"), [
+    ("suite.prepare.prepare", "interrupted before anything ran; the same command starts again"),
+    ("suite.local.LocalExecutor.start", "interrupted with 16 trials left; the same command goes on from here"),
+])  # fmt: skip
+def test_a_signal_during_the_start_ends_it(tmp_path, grid, monkeypatch, capfd, number, swallowed, place, said):
+    def hit(*args):
+        try:
+            signal.raise_signal(number)
+        except KeyboardInterrupt as error:
+            raise (ImportError("broken off") if swallowed else error) from None
+
+    monkeypatch.setattr(place, hit)
+    before = signal.getsignal(number)
+    assert run(RunOptions(grid=str(grid), out=tmp_path / "out", local=True)) == 130
+    assert said in capfd.readouterr().err
+    assert signal.getsignal(number) is before
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.slow
 def test_real_trials_in_this_process(tmp_path, grid, capfd):
     options = RunOptions(grid=str(grid), out=tmp_path / "out", local=True)
     assert "to run: 16 (stale: 0); already there: 0" in plan(options)
     assert run(options) == 0
-    assert f"16 run, 0 already there, 0 skipped, 0 failed; results in {tmp_path / 'out'}" in capfd.readouterr().err
+    assert f"16 run, 0 already there, 0 skipped; results in {tmp_path / 'out'}" in (said := capfd.readouterr().err)
+    assert said.startswith(f"16 trials to run; one after another in this process; results go to {tmp_path / 'out'}")
     rows = stored(tmp_path / "out")
     assert Counter(row["status"] for row in rows.values()) == {"completed": 16}
     assert (tmp_path / "out" / "views.sql").exists()
@@ -372,6 +515,12 @@ def test_gpu_share(text, devices, fit, expected):
 def test_bad_gpu_share(text, devices, words):
     with pytest.raises(ValueError, match=words):
         cluster.gpu_share(text, devices, 4)
+
+
+@pytest.mark.parametrize("address", ["nonsense", "host:", ":6379", "host:99999", "host:many", "ray://host:10001"])
+def test_what_is_no_address_is_refused(address):
+    with pytest.raises(ValueError, match=r"no such cluster address .*; expected HOST:PORT .* or auto"):
+        cluster.RayExecutor(address=address)
 
 
 def test_a_cluster_that_does_not_answer_is_one_sentence():

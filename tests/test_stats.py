@@ -11,8 +11,10 @@ from analysis.stats import (
     geometric_ratio,
     holm,
     iman_davenport,
+    least_p,
     median_interval,
     sign_flip_max_t,
+    significant,
     task_ranks,
 )
 
@@ -147,3 +149,16 @@ def test_chance_better_agrees_with_mann_whitney():
     assert chance_better(a, b, True) == pytest.approx(scipy_stats.mannwhitneyu(a, b).statistic / 144)
     assert chance_better(a, b, False) == pytest.approx(1 - chance_better(a, b, True))
     assert chance_better(np.array([-np.inf]), np.array([-np.inf, 0.0]), True) == 0.25
+
+
+@pytest.mark.parametrize("magnitude", [1e-300, 1e-9, 1.0, 1e12, 1e300])
+def test_significant_keeps_six_digits_at_every_magnitude(magnitude):
+    values = np.array([1.2345674, -1.2345676, 0.0]) * magnitude
+    np.testing.assert_allclose(significant(values), np.array([1.23457, -1.23457, 0.0]) * magnitude, rtol=1e-14)
+    assert len(set(significant(np.float32([11 / 12, 0.91666669, 0.9166666])).tolist())) == 1
+    np.testing.assert_array_equal(significant(np.array([np.inf, -np.inf, np.nan])), [np.inf, -np.inf, np.nan])
+
+
+@pytest.mark.parametrize("tasks", [6, 16, 17, 20])
+def test_least_p_is_what_a_constant_difference_gives(tasks):
+    assert sign_flip_max_t(np.ones((tasks, 1)))[0] == pytest.approx(least_p(tasks), rel=1 if tasks > 16 else 1e-12)

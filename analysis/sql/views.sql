@@ -25,11 +25,18 @@ WITH evaluated AS (
             if(tune > 0, NULL, weight_decay), if(tune > 0, NULL, clip)
         ORDER BY started DESC NULLS LAST, key
     ) = 1
+), placed AS (
+    SELECT *, coalesce(network = reference_network, false) AS on_reference,
+        if(coalesce(network = reference_network, false), '', network) AS role,
+        -- budgets are compared within a task: the same number of gradients is another share of another task's budget
+        min(budget_factor) OVER here < max(budget_factor) OVER here AS two_budgets
+    FROM evaluated
+    WINDOW here AS (PARTITION BY task, network, optimizer, alias)
 ), named AS (
-    SELECT *, coalesce(network = reference_network, false) AS on_reference, concat(
+    SELECT *, concat(
         if(coalesce(alias, '') = '', '', ' [' || alias || ']'),
         if(min(tune) OVER same < max(tune) OVER same, ', tune=' || tune, ''),
-        if(min(budget_factor) OVER same < max(budget_factor) OVER same, ', budget=' || printf('%g', budget_factor) || 'x', ''),
+        if(bool_or(two_budgets) OVER same, ', budget=' || printf('%g', budget_factor) || 'x', ''),
         if(min(precision) OVER same < max(precision) OVER same, ', ' || precision, ''),
         if(min(schedule) OVER same < max(schedule) OVER same, ', ' || schedule, ''),
         if(min(if(tune > 0, NULL, coalesce(weight_decay, -1))) OVER same < max(if(tune > 0, NULL, coalesce(weight_decay, -1))) OVER same,
@@ -37,8 +44,8 @@ WITH evaluated AS (
         if(min(if(tune > 0, NULL, coalesce(clip, 'inf'))) OVER same < max(if(tune > 0, NULL, coalesce(clip, 'inf'))) OVER same,
             ', clip=' || printf('%g', coalesce(clip, 'inf')), '')
     ) AS setting
-    FROM evaluated
-    WINDOW same AS (PARTITION BY if(coalesce(network = reference_network, false), '', network), optimizer, alias)
+    FROM placed
+    WINDOW same AS (PARTITION BY role, optimizer, alias)
 )
 SELECT
     task, concat(optimizer, if(on_reference, '', ' on ' || network), setting) AS method, optimizer, network, coalesce(alias, '') AS alias, setting,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 from math import prod
+from typing import Literal
 
 from torch import nn
 
@@ -23,9 +24,9 @@ class FractionalMlp(Network):
 
     width: int = 64
     depth: int = 2  # hidden layers
-    activation: str = "relu"
+    activation: Literal["tanh", "relu"] = "relu"
     alpha: float = tunable(0.9, choices=(0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99))  # the control, 1, is an arm of its own
-    mode: str = "power"
+    mode: Literal["power", "a11"] = "power"
     eps: float = tunable(1e-6, choices=(1e-8, 1e-6, 1e-4, 1e-3))
     frac_input: bool = True
     frac_bias: bool = False

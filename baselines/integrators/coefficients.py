@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 Number = float | Fraction
 
@@ -52,7 +52,8 @@ def _text(weights: Sequence[Fraction]) -> str:
     return "(" + ", ".join(map(str, weights)) + ")"
 
 
-RULES = {
+RuleName = Literal["ab1", "ab2", "ab3", "ab4"]
+RULES: dict[RuleName, Rule] = {
     "ab1": _rule([1], [1]),
     "ab2": _rule([1], [3, -1], 2),
     "ab3": _rule([1], [23, -16, 5], 12),

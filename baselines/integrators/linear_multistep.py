@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
 
 from baselines.contract import Optimizer, Params, State, tunable
 from baselines.integrators.analysis import order_of
-from baselines.integrators.coefficients import RULES, Rule, adams_weights
+from baselines.integrators.coefficients import RULES, Rule, RuleName, adams_weights
 from baselines.integrators.runge_kutta import BY_ORDER, combined, mean_slope
 
 if TYPE_CHECKING:
@@ -39,9 +39,9 @@ class LinearMultistep(Optimizer):
     """
 
     lr: float = tunable(0.1, 1e-3, 10.0, log=True)  # h, in time of the gradient flow, or η
-    rule: str = "ab2"
-    start: str = "rk"
-    lr_is: str = "heff"  # "heff": lr is the effective step h = η ΣB/(1 + Σ_j jA_j); "eta": it is η itself
+    rule: RuleName = "ab2"
+    start: Literal["rk", "euler", "cold"] = "rk"
+    lr_is: Literal["heff", "eta"] = "heff"  # "heff": lr is the effective step h = η ΣB/(1 + Σ_j jA_j); "eta": it is η itself
 
     def __post_init__(self) -> None:
         """Refuse unknown words."""

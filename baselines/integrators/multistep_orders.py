@@ -10,10 +10,10 @@ import torch
 from baselines.analytic import function_oracle
 from baselines.contract import Check, Measurement
 from baselines.integrators.analysis import analyse
-from baselines.integrators.coefficients import RULES
+from baselines.integrators.coefficients import RULES, RuleName
 from baselines.integrators.linear_multistep import LinearMultistep
 
-STABILITY = {"ab1": 2.0, "ab2": 1.0, "ab3": 6 / 11, "ab4": 3 / 10}
+STABILITY: dict[RuleName, float] = {"ab1": 2.0, "ab2": 1.0, "ab3": 6 / 11, "ab4": 3 / 10}
 START = 1.2
 END = 0.2946234131259574  # x(1) of x' = −(x³ + x), x(0) = 1.2: 1/√((1 + 1/x₀²)e² − 1)
 
@@ -37,7 +37,7 @@ class MultistepOrders(Check):
             yield Measurement(f"{name}_observed_order", slope, order - 0.1, order + 0.1)
 
 
-def _error(rule: str, steps: int) -> float:
+def _error(rule: RuleName, steps: int) -> float:
     """Return |θ − x(1)| after `steps` steps of length 1/`steps`."""
     start = torch.tensor([START], dtype=torch.float64)
     oracle, params = function_oracle(lambda x: x.square().sum() / 2 + x.pow(4).sum() / 4, start)

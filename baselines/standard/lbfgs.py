@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 
@@ -24,7 +24,7 @@ class Lbfgs(LibraryOptimizer):
     lr: float = tunable(1.0, 1e-3, 1e1, log=True)
     max_iter: int = 20
     history: int = 100
-    line_search: str = tunable("none", choices=("none", "strong_wolfe"))
+    line_search: Literal["none", "strong_wolfe"] = tunable("none", choices=("none", "strong_wolfe"))
 
     def __post_init__(self) -> None:
         """Refuse what the library would only notice during training."""

@@ -7,7 +7,7 @@ from math import prod
 from torch import nn
 
 from baselines.contract import Network
-from baselines.standard.activations import activation
+from baselines.standard.activations import Activation, activation
 
 
 class Mlp(Network):
@@ -21,7 +21,7 @@ class Mlp(Network):
 
     width: int = 64
     depth: int = 2
-    activation: str = "relu"
+    activation: Activation = "relu"
 
     def __post_init__(self) -> None:
         """Refuse impossible shapes."""

@@ -7,7 +7,7 @@ from math import prod
 from torch import Tensor, nn
 
 from baselines.contract import Network, tunable
-from baselines.standard.activations import activation
+from baselines.standard.activations import Activation, activation
 
 
 class ResnetMlp(Network):
@@ -19,7 +19,7 @@ class ResnetMlp(Network):
 
     width: int = 32
     depth: int = 8
-    activation: str = "tanh"
+    activation: Activation = "tanh"
     horizon: float = tunable(1.0, choices=(1.0, 5.0, 20.0))
 
     def __post_init__(self) -> None:
