@@ -40,13 +40,14 @@ def sources(path: Path) -> dict[str, str]:
     return {_label(file): found[file] for file in sorted(found)}
 
 
-def fingerprint(trial: Any) -> tuple[str, dict[str, str]]:
-    """Return the fingerprint of the code that runs a trial, and the hashes of the files it is made of.
+def fingerprint(trial: Any, root: Path | None = None) -> tuple[str, dict[str, str]]:
+    """Return the fingerprint of the code and the data files of a trial, and the hashes of what it is made of.
 
     Args:
         trial: a `suite.trial.Trial`, or any competitor; the files of nested competitors are found through the fields.
+        root: folder of the data; files that are not there do not enter.
     """
-    return _combined(frozenset(_files(trial)))
+    return _combined(frozenset(_files(trial)), frozenset(_data(trial, root)))
 
 
 def changed(parts: dict[str, str], today: dict[str, str]) -> list[str]:
@@ -80,8 +81,8 @@ def environment() -> dict[str, str]:
 
 
 @cache
-def _combined(files: frozenset[Path]) -> tuple[str, dict[str, str]]:
-    parts: dict[str, str] = {}
+def _combined(files: frozenset[Path], data: frozenset[Path]) -> tuple[str, dict[str, str]]:
+    parts = {f"data/{file.name}": _content_hash(file) for file in data}
     for file in sorted(files | {ROOT / name for name in LOOP if (ROOT / name).is_file()}):
         parts |= sources(file)
     parts = dict(sorted(parts.items()))
@@ -96,6 +97,21 @@ def _files(value: Any) -> set[Path]:
         return set()
     nested = [_files(getattr(value, f.name)) for f in fields(value)]
     return {_file_of(type(value).__module__)}.union(*nested)
+
+
+def _data(trial: Any, root: Path | None) -> list[Path]:
+    """Return the data files of the trial's task; none where the folder lacks them."""
+    task = getattr(trial, "task", None)
+    try:
+        return task.files(root) if task is not None else []
+    except FileNotFoundError:
+        return []
+
+
+@cache
+def _content_hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:12]
 
 
 @cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -167,5 +168,9 @@ def _code(row: dict[str, Any], plugins: tuple[Path, ...]) -> list[str]:
         trial = Catalog(plugins).trial(json.loads(row["spec"]))
     except ValueError as error:
         return [f"{'code':<17}of today cannot build this trial: {_outside(row, plugins) or error}"]
-    lines = changed(json.loads(row["parts"]), fingerprint(trial)[1])
+    root = os.environ.get("FOSBENCH_DATA")
+    today, then = fingerprint(trial, Path(root) if root else None)[1], json.loads(row["parts"])
+    if not any(part.startswith("data/") for part in today):  # the data is not at hand to be compared
+        then = {part: code for part, code in then.items() if not part.startswith("data/")}
+    lines = changed(then, today)
     return [f"{'code':<17}{line}" for line in lines] or [f"{'code':<17}is the same today"]

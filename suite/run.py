@@ -160,7 +160,7 @@ def _driver(options: RunOptions, prepared: Prepared, executor: Executor) -> Driv
     here = environment()
 
     def origin(trial: Trial, attempt: int) -> dict[str, Any]:
-        code, parts = fingerprint(trial)
+        code, parts = fingerprint(trial, prepared.root)
         known = {"grid": prepared.name, "attempt": attempt, "commit": here["commit"]}
         return {**known, "fingerprint": code, "parts": json.dumps(parts, sort_keys=True)}
 

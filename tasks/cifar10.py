@@ -34,6 +34,10 @@ class CIFAR10(Task):
         """Read the images under `root`."""
         return images.splits(root, "CIFAR10", (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616), generator)
 
+    def files(self, root: Path | None) -> list[Path]:
+        """Train and test images with their labels."""
+        return images.files(root, "CIFAR10")
+
     def download(self, root: Path) -> None:
         """Fetch the files that are missing under `root`."""
         images.download(root, "CIFAR10")

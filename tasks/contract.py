@@ -76,6 +76,10 @@ class Task(ABC):
             FileNotFoundError: a file is missing; the message names it and both ways to get it.
         """
 
+    def files(self, root: Path | None) -> list[Path]:
+        """Return the files under `root` that `load` reads; a result is stale when one of them changes."""
+        return []
+
     def download(self, root: Path) -> None:  # noqa: B027 - most tasks need no data
         """Fetch the files that are missing under `root`, where the task needs any."""
 

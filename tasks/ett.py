@@ -66,6 +66,10 @@ class HourlyETT(Task):
         """Read the file under `root`; the generator is not used."""
         return splits(root, self.file, self.window, self.horizon)
 
+    def files(self, root: Path | None) -> list[Path]:
+        """The one file of the station."""
+        return [existing(root, *_candidates(self.file))]
+
     def download(self, root: Path) -> None:
         """Fetch the file into `root`/ETT unless it is there."""
         download(root, self.file)
@@ -86,7 +90,7 @@ def read(root: Path | None, name: str) -> Tensor:
     """Return the 14,400 hours in use (time, 7), standardised with the mean and deviation of the first 8,640."""
     from pyarrow import csv
 
-    path = existing(root, f"ETT/{name}.csv", f"{name}.csv")
+    path = existing(root, *_candidates(name))
     table = csv.read_csv(path)
     if not set(CHANNELS) <= set(table.column_names) or len(table) < BORDERS[2]:
         raise ValueError(
@@ -95,6 +99,10 @@ def read(root: Path | None, name: str) -> Tensor:
         )
     columns = [table[channel].to_numpy()[: BORDERS[2]] for channel in CHANNELS]
     return standardised(torch.from_numpy(np.stack(columns, axis=1)), torch.arange(BORDERS[0]))
+
+
+def _candidates(name: str) -> tuple[str, str]:
+    return f"ETT/{name}.csv", f"{name}.csv"
 
 
 def fetch(url: str) -> bytes:

@@ -33,6 +33,10 @@ class FashionMNIST(Task):
         """Read the images under `root`."""
         return images.splits(root, "FashionMNIST", (0.2860,), (0.3530,), generator)
 
+    def files(self, root: Path | None) -> list[Path]:
+        """Train and test images with their labels."""
+        return images.files(root, "FashionMNIST")
+
     def download(self, root: Path) -> None:
         """Fetch the files that are missing under `root`."""
         images.download(root, "FashionMNIST")

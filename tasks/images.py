@@ -34,6 +34,15 @@ def splits(root: Path | None, name: str, mean: Statistics, std: Statistics, gene
     return Splits(*(Split(_scaled(pixels, mean, std), classes) for pixels, classes in parts))
 
 
+def files(root: Path | None, name: str) -> list[Path]:
+    """Return the files of a data set.
+
+    Raises:
+        FileNotFoundError: one is missing.
+    """
+    return [existing(root, file) for file in _files(name)]
+
+
 @cache
 def read(root: Path | None, name: str, train: bool) -> tuple[Tensor, Tensor]:
     """Return images (n, channels, height, width), uint8, and labels (n,) of the official train or test set.
@@ -42,7 +51,7 @@ def read(root: Path | None, name: str, train: bool) -> tuple[Tensor, Tensor]:
         FileNotFoundError: a file is missing.
         ValueError: a file is damaged.
     """
-    paths = [existing(root, file) for file in _files(name)]
+    paths = files(root, name)
     try:
         data = _dataset(name)(str(root), train=train, download=False)
     except (RuntimeError, ValueError, AssertionError) as error:  # a wrong checksum, size or header

@@ -33,6 +33,10 @@ class MNIST(Task):
         """Read the images under `root`."""
         return images.splits(root, "MNIST", (0.1307,), (0.3081,), generator)
 
+    def files(self, root: Path | None) -> list[Path]:
+        """Train and test images with their labels."""
+        return images.files(root, "MNIST")
+
     def download(self, root: Path) -> None:
         """Fetch the files that are missing under `root`."""
         images.download(root, "MNIST")

@@ -5,9 +5,11 @@ import subprocess
 
 import pytest
 
+from suite import provenance
 from suite.catalog import Catalog
 from suite.provenance import LOOP, _commit, changed, environment, fingerprint, sources
 from suite.source import ROOT
+from suite.trial import Trial
 
 CODE = '''
 """A text."""
@@ -133,3 +135,18 @@ def test_commit_is_marked_where_files_differ(tmp_path):
 def test_no_git_is_no_failure(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert _commit(ROOT) == ""
+
+
+def test_a_changed_data_file_is_a_changed_part(tmp_path):
+    catalog = Catalog()
+    parts = {"task": "etth1", "network": "mlp", "optimizer": "sgd"}
+    trial = Trial(**{kind: catalog.parse(kind, name) for kind, name in parts.items()}, budget=1)
+    file = tmp_path / "ETTh1.csv"
+    file.write_text("date,OT\n")
+    before = fingerprint(trial, tmp_path)
+    provenance._content_hash.cache_clear()
+    provenance._combined.cache_clear()
+    file.write_text("date,OT\n1,2\n")
+    after = fingerprint(trial, tmp_path)
+    assert changed(before[1], after[1]) == ["data/ETTh1.csv changed"]
+    assert before[0] != after[0] != fingerprint(trial)[0]
