@@ -68,9 +68,13 @@ def prepare(options: RunOptions) -> Prepared:
         raise FileNotFoundError(next(iter(missing.values())))
     store = Store(out_dir(options))
     agenda = Agenda(
-        items, read_stored(store), lambda trial: fingerprint(trial, root)[0], keep_stale=options.keep_stale, retry=options.retry,
+        items,
+        read_stored(store),
+        lambda trial: fingerprint(trial, root)[0],
+        keep_stale=options.keep_stale,
+        retry=options.retry,
         elsewhere=read_durations(store.root),
-    )  # fmt: skip
+    )
     notes = [f"left out {name_of(task)}: {message}" for task, message in missing.items()]
     notes += [f"damaged: {store.root / file}; what it held counts as missing" for file in store.damaged]
     return Prepared(grid_name(options.grid), catalog, items, root, store, agenda, notes)
