@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import _engine_run_backward
 from torch.func import jvp, vmap
+from torch.utils._python_dispatch import _disable_current_modes
 
 from baselines.contract import Params
 
@@ -36,9 +38,15 @@ def gradient(loss: Tensor, leaves: list[nn.Parameter]) -> list[Tensor]:
     """Call the engine behind `torch.autograd.grad`, whose checks cost a twentieth of the step of a small network."""
     if loss.grad_fn is None:  # the loss depends on no parameter
         return [torch.zeros_like(leaf) for leaf in leaves]
-    one = torch.ones_like(loss)
+    one = _one(loss.dtype, loss.device)
     grads = _engine_run_backward((loss,), (one,), False, False, tuple(leaves), allow_unreachable=True, accumulate_grad=False)
     return [torch.zeros_like(leaf) if g is None else g for g, leaf in zip(grads, leaves, strict=True)]
+
+
+@cache
+def _one(dtype: torch.dtype, device: torch.device) -> Tensor:
+    with _disable_current_modes():  # or the first gradient of a process would be counted as dearer than the others
+        return torch.ones((), dtype=dtype, device=device)
 
 
 def clipped_to(grads: list[Tensor], limit: float) -> list[Tensor]:

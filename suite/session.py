@@ -17,7 +17,9 @@ from suite.batches import Batches
 from suite.trial import Trial, derived_seed
 from tasks.contract import Split, Splits
 
-EVALUATION_CHUNK = 2048  # samples that go through the network at once
+# Elements of the input that go through the network at once in an evaluation: what stays in a processor's cache is a
+# third faster there, a GPU wants more.
+EVALUATION_ELEMENTS = {"cpu": 1 << 18, "cuda": 1 << 23}
 Memo = dict[Hashable, Any]
 
 
@@ -81,7 +83,8 @@ class Session:
         self.oracle.point(self._best or self.trial.optimizer.evaluation_params(self.params, self.state))
         self.module.eval()
         with torch.no_grad():
-            chunks = [self.module(chunk) for chunk in split.x.split(EVALUATION_CHUNK)]
+            size = max(128, EVALUATION_ELEMENTS[self.device.type] // max(1, split.x[0].numel()))
+            chunks = [self.module(chunk) for chunk in split.x.split(size)]
             metrics = self.trial.task.metrics(chunks[0] if len(chunks) == 1 else torch.cat(chunks), split.y)
             values = torch.stack([value.double() for value in metrics.values()]).tolist()
         self.module.train()

@@ -77,8 +77,8 @@ def test_mlp_on_digits(benchmark):
 @pytest.mark.skipif(not (DATA / "MNIST").is_dir(), reason="needs MNIST: set FOSBENCH_DATA")
 def test_convnet_on_mnist(benchmark):
     torch.set_num_threads(1)
-    trial = Trial(task=MNIST(), network=Convnet(), optimizer=Sgd(lr=0.05), budget=200.0)
+    trial = Trial(task=MNIST(), network=Convnet(), optimizer=Sgd(lr=0.05), budget=400.0)
     splits = trial.task.load(DATA, torch.Generator().manual_seed(0))
     splits = splits._replace(validation=type(splits.test)(*(t[:500] for t in splits.validation)),
                              test=type(splits.test)(*(t[:500] for t in splits.test)))  # fmt: skip
-    report(benchmark, 1.03, benchmark.pedantic(ratio, args=(trial, splits, 200, 3), rounds=1))
+    report(benchmark, 1.03, benchmark.pedantic(ratio, args=(trial, splits, 400, 3), rounds=1))
