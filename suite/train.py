@@ -19,7 +19,7 @@ import torch
 from baselines.contract import ProbeContext
 from baselines.flops import Meter
 from baselines.offers import refusal
-from baselines.oracle import Oracle
+from baselines.oracle import Objective, Oracle
 from suite.batches import Batches
 from suite.memory import peak_bytes
 from suite.record import Record
@@ -52,7 +52,7 @@ def train(
         data: loads what `trial.task.load` returns for the trial's `split` stream.
         device: where to run.
         timeout: seconds of wall clock after which the trial ends as `timeout`.
-        memo: costs that trials of the same task, network and precision share; a new one if not given.
+        memo: what trials share that differ in nothing but seed and budget; a new one if not given.
     """
     start = monotonic()
     record = Record(trial)
@@ -85,12 +85,22 @@ def _prepared(trial: Trial, splits: Splits, device: torch.device, memo: Memo, re
         return None
     splits = placed(splits, trial, device)
     session = Session(trial, module, splits, device, memo)
-    if "refusal" not in memo:  # decided on the test split, which is the same for all seeds
-        memo["refusal"] = trial.conflict or refusal(session.objective, *splits.test, trial.optimizer.needs)
+    if "refusal" not in memo:
+        memo["refusal"] = trial.conflict or _refusal(session)
     if memo["refusal"]:
         record.end(Status.SKIPPED, memo["refusal"])
         return None
     return session
+
+
+def _refusal(session: Session) -> str:
+    """Return why the optimizer's needs cannot be had; decided on what is the same for all seeds, as a memo must be."""
+    trial = session.trial
+    if trial.optimizer.needs == {"grad"}:
+        return ""
+    torch.manual_seed(0)
+    network = trial.network.build(trial.task.in_shape, trial.task.out_features).to(session.device)
+    return refusal(Objective(network, trial.task.loss), *session.splits.test, trial.optimizer.needs)
 
 
 def _rehearsed(session: Session) -> dict[str, Any]:

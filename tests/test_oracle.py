@@ -327,3 +327,10 @@ def test_a_plain_path_keeps_forward_mode():
     assert refusal(objective, x, y, frozenset({"jvp", "curvature"})) == ""
     assert "differentiable only once" in refusal(objective, x, y, frozenset({"hvp"}))
     assert objective.network.plain is False
+
+
+def test_running_statistics_need_reverse_mode():
+    net = nn.Sequential(nn.Linear(5, 7), nn.BatchNorm1d(7), nn.Linear(7, 3))
+    objective, x, y = Objective(net, F.mse_loss), torch.randn(6, 5), torch.randn(6, 3)
+    assert "only reverse mode updates running statistics" in refusal(objective, x, y, frozenset())
+    assert refusal(objective, x, y, frozenset({"grad"})) == ""
