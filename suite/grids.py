@@ -31,7 +31,8 @@ QUICK_TASKS = (
 QUICK_OPTIMIZERS = (
     "sgd", "momentum", "adam", "adamw", "schedule_free_adamw", "soap", "fomoh", "fomoh_bp", "linear_multistep",
 )  # fmt: skip
-QUICK_NETWORKS = ("fractional_mlp(alpha=0.9)", "hamiltonian", "kink_mlp(s=1)")
+# kink_mlp with s = 0 is a plain ReLU network of the same shape: the control of the fractional and of the kink
+QUICK_NETWORKS = ("kink_mlp", "kink_mlp(s=1)", "fractional_mlp(alpha=0.9)", "hamiltonian")
 ALPHAS = (0.5, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)  # 1 is the integer-order control
 SLOPES = (0.0, 0.25, 0.5, 0.75, 1.0)  # valid values of the derivative of ReLU at 0
 
