@@ -1,6 +1,9 @@
 """What the README shows works as written."""
 
+import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -40,6 +43,26 @@ def test_the_method_in_the_readme_is_listed_runs_and_meets_the_contract(tmp_path
 
 
 @pytest.mark.slow
+def test_a_file_dropped_into_a_family_folder_is_all_it_takes(tmp_path):
+    for name in ("suite", "tasks", "baselines", "analysis", "tests", "pyproject.toml"):
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, tmp_path / name)
+    dropped = tmp_path / "baselines" / "standard" / "sign_descent.py"
+    dropped.write_text(re.search(r"```python\n(.*?)```", README, re.DOTALL)[1])
+    listed = json.loads(command("list", "optimizers", "--format", "json", root=tmp_path))
+    assert {"name": "sign_descent", "family": "standard"}.items() <= next(
+        e for e in listed if e["name"] == "sign_descent"
+    ).items()
+    arguments = ("--only", "optimizer=sign_descent", "--seeds", "1", "--budget", "10", "--local", "--out", tmp_path / "run")
+    command("run", "--grid", "smoke", *arguments, root=tmp_path)
+    assert "completed" in command("status", "--out", tmp_path / "run", root=tmp_path)
+    tests = [sys.executable, "-m", "pytest", "-q", "tests/test_contracts.py", "-k", "sign_descent"]
+    result = subprocess.run(tests, cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout
+    assert "passed" in result.stdout
+
+
+@pytest.mark.slow
 def test_the_grid_in_the_readme_runs(tmp_path):
     path = tmp_path / "my_grid.py"
     path.write_text(re.findall(r"```python\n(.*?)```", README, re.DOTALL)[1])
@@ -56,9 +79,14 @@ def test_every_file_that_the_readme_links_to_exists():
     assert missing == []
 
 
-def command(*words):
-    """Run a verb and return what it prints."""
+def environment(root):
+    """The environment in which the packages under `root` come first."""
+    return {**os.environ, "PYTHONPATH": str(root)}
+
+
+def command(*words, root=ROOT):
+    """Run a verb of the tree under `root` and return what it prints."""
     line = [sys.executable, "-W", "error", "-m", "suite", *map(str, words)]
-    result = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
+    result = subprocess.run(line, cwd=root, env=environment(root), capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     return result.stdout
