@@ -282,7 +282,7 @@ def test_why_names_the_files_that_changed(results, capsys, monkeypatch):
     from suite import reading
 
     key, today = first_key(capsys, results), reading.fingerprint
-    monkeypatch.setattr(reading, "fingerprint", lambda trial: ("0", {**today(trial)[1], "baselines/flops.py": "other"}))
+    monkeypatch.setattr(reading, "fingerprint", lambda *of: ("0", {**today(*of)[1], "baselines/flops.py": "other"}))
     assert "baselines/flops.py changed" in call(capsys, "why", key, "--out", str(results))[1]
 
 
