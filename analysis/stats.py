@@ -145,20 +145,6 @@ def iman_davenport(ranks: Array) -> Omnibus:
     return friedman_f(ranks.mean(axis=0), tasks, correction)
 
 
-def holm(p: Array) -> Array:
-    """Return p values adjusted by Holm (1979): max over j <= i of min(1, (m + 1 - j) p_(j)), in the given order.
-
-    >>> holm(np.array([0.01, 0.04, 0.03]))
-    array([0.03, 0.06, 0.06])
-    """
-    p = np.asarray(p, float)
-    order = np.argsort(p, kind="stable")
-    steps = np.minimum(1.0, (len(p) - np.arange(len(p))) * p[order])
-    adjusted = np.empty_like(p)
-    adjusted[order] = np.maximum.accumulate(steps)
-    return adjusted
-
-
 def least_p(tasks: int, flips: int = FLIPS) -> float:
     """Return the least p that `sign_flip_max_t` can give.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass
 from enum import StrEnum
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -154,10 +154,6 @@ class Trial:
         stage = "eval" if self.stage == "retime" else self.stage
         private = f"|{self.network_label}|{self.optimizer_label}" if name in PRIVATE_STREAMS else ""
         return derived_seed(f"fosbench|{stage}|{label_of(self.task)}|{name}|{self.seed}|{self.alias}{private}")
-
-    def scaled(self, factor: float) -> Trial:
-        """Return the trial with its budget multiplied."""
-        return replace(self, budget=self.budget * factor)
 
 
 def derived_seed(text: str) -> int:

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import torch
-
-from tasks import classification, images
-from tasks.contract import Splits, Task
+from tasks.images import Images
 
 
-class CIFAR10(Task):
+class CIFAR10(Images):
     """Which of ten animals and vehicles is on a 32×32 photograph? 60,000 colour images, scaled to [0, 1], standardised.
 
     Source: Krizhevsky, "Learning multiple layers of features from tiny images", 2009, published without a licence, read
@@ -19,25 +14,10 @@ class CIFAR10(Task):
     by channel. No augmentation.
     """
 
-    primary = "accuracy"
-    higher_is_better = True
-    batch_size = 128
+    dataset = "CIFAR10"
+    mean = (0.4914, 0.4822, 0.4465)
+    std = (0.2470, 0.2435, 0.2616)
     budget = 20000.0  # about 57 epochs
     reference_network = "resnet18"
-    needs_data = True
     in_shape = (3, 32, 32)
     out_features = 10
-    loss = staticmethod(classification.loss)
-    metrics = staticmethod(classification.metrics)
-
-    def load(self, root: Path | None, generator: torch.Generator) -> Splits:
-        """Read the images under `root`."""
-        return images.splits(root, "CIFAR10", (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616), generator)
-
-    def files(self, root: Path | None) -> list[Path]:
-        """Train and test images with their labels."""
-        return images.files(root, "CIFAR10")
-
-    def download(self, root: Path) -> None:
-        """Fetch the files that are missing under `root`."""
-        images.download(root, "CIFAR10")

@@ -4,17 +4,48 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from tasks.contract import Split, Splits
+from tasks import classification
+from tasks.contract import Split, Splits, Task
 from tasks.files import existing
 from tasks.splitting import stratified
 
 VALIDATION = 5000  # images taken out of the official train set
 Statistics = tuple[float, ...]  # one number a channel
+
+
+class Images(Task):
+    """Classify the images of a data set of torchvision, scaled to [0, 1] and standardised by channel.
+
+    The official test images; seeds draw 5,000 validation images by class out of the official train set.
+    """
+
+    dataset: ClassVar[str]  # class in `torchvision.datasets`
+    mean: ClassVar[Statistics]  # of the train set's pixels in [0, 1], by channel
+    std: ClassVar[Statistics]
+
+    primary = "accuracy"
+    higher_is_better = True
+    batch_size = 128
+    needs_data = True
+    loss = staticmethod(classification.loss)
+    metrics = staticmethod(classification.metrics)
+
+    def load(self, root: Path | None, generator: torch.Generator) -> Splits:
+        """Read the images under `root`."""
+        return splits(root, self.dataset, self.mean, self.std, generator)
+
+    def files(self, root: Path | None) -> list[Path]:
+        """Train and test images with their labels."""
+        return files(root, self.dataset)
+
+    def download(self, root: Path) -> None:
+        """Fetch the files that are missing under `root`."""
+        download(root, self.dataset)
 
 
 def splits(root: Path | None, name: str, mean: Statistics, std: Statistics, generator: torch.Generator) -> Splits:

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import torch
-
-from tasks import classification, images
-from tasks.contract import Splits, Task
+from tasks.images import Images
 
 
-class MNIST(Task):
+class MNIST(Images):
     """Which digit is on a 28×28 image? 70,000 grey images, scaled to [0, 1] and standardised with the train set.
 
     Source: LeCun, Cortes and Burges, "The MNIST database of handwritten digits", 1998, CC BY-SA 3.0, read by torchvision
@@ -18,25 +13,10 @@ class MNIST(Task):
     official 60,000, which leaves 55,000 for train.
     """
 
-    primary = "accuracy"
-    higher_is_better = True
-    batch_size = 128
+    dataset = "MNIST"
+    mean = (0.1307,)
+    std = (0.3081,)
     budget = 2000.0  # about 5 epochs
     reference_network = "convnet"
-    needs_data = True
     in_shape = (1, 28, 28)
     out_features = 10
-    loss = staticmethod(classification.loss)
-    metrics = staticmethod(classification.metrics)
-
-    def load(self, root: Path | None, generator: torch.Generator) -> Splits:
-        """Read the images under `root`."""
-        return images.splits(root, "MNIST", (0.1307,), (0.3081,), generator)
-
-    def files(self, root: Path | None) -> list[Path]:
-        """Train and test images with their labels."""
-        return images.files(root, "MNIST")
-
-    def download(self, root: Path) -> None:
-        """Fetch the files that are missing under `root`."""
-        images.download(root, "MNIST")

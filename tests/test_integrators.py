@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from baselines.analytic import function_oracle
 from baselines.flops import Meter
 from baselines.integrators.analysis import analyse
 from baselines.integrators.coefficients import RULES, Rule, adams_weights
@@ -90,21 +91,8 @@ def test_adams_weights_integrate_polynomials_exactly():
     assert total == 3 * h - h**2 / 2 + 5 * h**4 / 4
 
 
-class Point(nn.Module):
-    """Returns its parameter vector as one prediction, shape (1, D)."""
-
-    def __init__(self, *values):
-        super().__init__()
-        self.theta = nn.Parameter(torch.tensor(values, dtype=torch.float64))
-
-    def forward(self, x):
-        return self.theta.expand(1, -1)
-
-
 def on_function(function, *start):
-    network = Point(*start)
-    oracle = Oracle(Objective(network, lambda z, _: function(z[0])), Meter({}))
-    return oracle.bind(torch.zeros(1, 0), torch.zeros(1), seed=0), {"theta": network.theta.detach().clone()}
+    return function_oracle(function, torch.tensor(start, dtype=torch.float64))
 
 
 def on_data(dtype=torch.float32):

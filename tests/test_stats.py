@@ -3,13 +3,11 @@ import itertools
 import numpy as np
 import pytest
 from scipy import stats as scipy_stats
-from statsmodels.stats.multitest import multipletests
 
 from analysis.stats import (
     chance_better,
     friedman_f,
     geometric_ratio,
-    holm,
     iman_davenport,
     least_p,
     median_interval,
@@ -19,6 +17,12 @@ from analysis.stats import (
 )
 
 GENERATOR = np.random.default_rng(7)
+
+
+@pytest.fixture(autouse=True)
+def _same_draws_in_any_order():
+    global GENERATOR
+    GENERATOR = np.random.default_rng(7)
 
 
 @pytest.mark.parametrize(("seeds", "j"), [(6, 1), (7, 1), (8, 1), (9, 2), (10, 2), (12, 3), (20, 6), (30, 10)])
@@ -77,12 +81,6 @@ def test_iman_davenport_limits():
     assert iman_davenport(np.full((7, 3), 2.0)).p == 1
 
 
-@pytest.mark.parametrize("size", [1, 2, 7, 30])
-def test_holm_agrees_with_statsmodels(size):
-    p = GENERATOR.uniform(size=size) ** 3
-    np.testing.assert_allclose(holm(p), multipletests(p, method="holm")[1])
-
-
 def _slow_max_t(d):
     """The definition, flip by flip."""
     tasks = len(d)
@@ -117,7 +115,7 @@ def test_sign_flip_limits():
 
 
 def test_sign_flip_above_sixteen_tasks_is_random_but_repeatable():
-    d = GENERATOR.normal(size=(18, 3)) + np.array([0, 0.6, 2.0])
+    d = GENERATOR.normal(size=(18, 3)) + np.array([0, 0.6, 3.0])
     found = sign_flip_max_t(d)
     np.testing.assert_array_equal(found, sign_flip_max_t(d))
     assert found[2] == pytest.approx(1 / 10_001)
