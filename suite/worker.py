@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tempfile
+import weakref
 from collections.abc import Mapping
 from dataclasses import fields
 from datetime import UTC, datetime
@@ -42,12 +44,11 @@ class Worker:
         """
         self.device = torch.device(device)
         self.root = root
-        self.timing = timing
         torch.set_num_threads(threads)
         # the same trial gives the same numbers on the same kind of device: no autotuned kernels, no reduced precision
         torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = False, True
         torch.set_float32_matmul_precision("highest")
-        self.catalog = Catalog(_written(plugins or {}))
+        self.catalog = Catalog(self._written(plugins or {}))
         self.environment = {**environment(), "device": _device_name(self.device), "threads": threads, "timing": timing}
         self._memos: dict[str, Memo] = {}
 
@@ -71,6 +72,16 @@ class Worker:
         generator = torch.Generator().manual_seed(trial.stream("split"))
         splits = trial.task.load(self.root, generator)
         return Splits(*(Split(*(tensor.to(self.device) for tensor in split)) for split in splits))
+
+    def _written(self, plugins: Mapping[str, str]) -> tuple[Path, ...]:
+        """Write the sources of plugins under the names that are the names of the competitors; they go with the worker."""
+        if not plugins:
+            return ()
+        folder = Path(tempfile.mkdtemp(prefix="fosbench-plugins-"))
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        for name, source in plugins.items():
+            (folder / name).write_text(source)
+        return tuple(folder / name for name in plugins)
 
     def _memo(self, trial: Trial) -> Memo:
         """Return what trials share that differ in nothing but their seed and budget: then their calls cost the same."""
@@ -106,13 +117,3 @@ def _fields(competitor: Any) -> str:
 
 def _device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
-
-
-def _written(plugins: Mapping[str, str]) -> tuple[Path, ...]:
-    """Write the sources of plugins to a folder of this process, under the names that are the names of the competitors."""
-    if not plugins:
-        return ()
-    folder = Path(tempfile.mkdtemp(prefix="fosbench-plugins-"))
-    for name, source in plugins.items():
-        (folder / name).write_text(source)
-    return tuple(folder / name for name in plugins)
