@@ -103,6 +103,7 @@ def _row(common: pd.DataFrame, name: str, tasks: list[str], ranks: stats.Array, 
     }  # fmt: skip
     if reference is not None:
         base = common.loc[reference].loc[tasks]
+        row["packed"] |= bool(base["packed"].any())  # then the ratio is not comparable either
         row |= {cost: _cost_ratio(rows[cost], base[cost]) for cost in ("seconds", "peak_mb")}
         row |= {"to_target": _target_ratio(rows, base), "bound": _bound(rows, base)}
     return row

@@ -233,7 +233,10 @@ def _cost_note(board: Board) -> str:
     return note + (" " + _PACKED if board.table["packed"].any() else "")
 
 
-_PACKED = "† Timed while sharing its device with other trials: these seconds are not comparable."
+_PACKED = (
+    "† Timed while other trials shared the device: these seconds are not comparable, until the same `run` command with "
+    "`--retime` has timed the evaluations again, each alone."
+)
 
 
 def _left_out(board: Board) -> list[str]:

@@ -13,7 +13,7 @@ class Selection(NamedTuple):
 
     columns: dict[str, dict[str, str]]  # column → DuckDB type: an empty table is typed too
     files: dict[str, list[str]]
-    drop: dict[str, list[tuple[str, str]]]  # (file, key): rows that another record already holds
+    drop: dict[str, list[tuple[str, str]]]  # (file, key): rows that do not count
 
 
 def question(name: str) -> str:
@@ -25,12 +25,12 @@ def views_sql(selection: Selection) -> str:
     """Return the statements that define the tables and the derived views."""
     text = question("views")
     for table in selection.columns:
-        text = text.replace("{" + table + "}", _source(selection, table))
+        text = text.replace("{" + table + "}", source(selection, table))
     return text
 
 
-def _source(selection: Selection, table: str) -> str:
-    """Return a SELECT over the files of one table; only files with doubled keys are filtered, the filter costs."""
+def source(selection: Selection, table: str) -> str:
+    """Return a SELECT over the rows of one table that count; only files with others are filtered, the filter costs."""
     drop = selection.drop[table]
     filtered = {file for file, _ in drop}
     clean = [file for file in selection.files[table] if file not in filtered]

@@ -27,8 +27,14 @@ from suite.session import Memo, Session, built, placed
 from suite.trial import Row, Status, Trial, name_of
 from tasks.contract import Splits
 
+DEVICE_FAULT = "CUDA"  # how the message of a trial begins after which its device cannot be trusted any more
 LOG_POINTS = 40  # log points of a trial, evenly spaced over its budget; the same for every method
 _LOGGER = logging.getLogger("fosbench")
+_OUT_OF_MEMORY = (
+    "DefaultCPUAllocator", "can't allocate memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+)  # fmt: skip
+_FAULTS = ("CUDA error", "cuDNN error", "CUDNN_STATUS_EXECUTION_FAILED", "CUBLAS_STATUS_EXECUTION_FAILED")
 _KEPT = (Status.COMPLETED, Status.SKIPPED)
 
 
@@ -57,6 +63,7 @@ def train(
     start = monotonic()
     record = Record(trial)
     extra: dict[str, Any] = {}
+    is_faulty = False  # whether the device lost what it held, so that no tensor on it can be read
     try:
         session = _prepared(trial, data(trial), torch.device(device), {} if memo is None else memo, record)
         if session is not None:
@@ -64,14 +71,14 @@ def train(
             yield from _loop(session, record, math.inf if timeout is None else start + timeout)
             yield from _test(session, record)
             record.end(Status.COMPLETED)
-    except torch.OutOfMemoryError as error:
+    except (torch.OutOfMemoryError, MemoryError) as error:
         record.end(Status.OUT_OF_MEMORY, _first_line(error))
     except torch.linalg.LinAlgError as error:  # a system that became singular, a decomposition that did not converge
         record.end(Status.NONFINITE, _described(error))
     except Exception as error:  # the code under study may raise anything; that is a result
-        record.end(Status.ERROR, _described(error))
+        is_faulty = _end(record, error)
         _LOGGER.debug("%s", trial.optimizer_label, exc_info=True)  # `--local` shows it
-    if record.status not in _KEPT:
+    if record.status not in _KEPT and not is_faulty:
         yield from record.flight()
     yield Row("trials", {**record.end_row(), **extra, "wall_seconds": monotonic() - start})
 
@@ -221,6 +228,20 @@ def _rate(schedule: str, fraction: float) -> float:
     if schedule == "step":
         return 1.0 if fraction < 0.5 else 0.1 if fraction < 0.75 else 0.01
     return 1.0
+
+
+def _end(record: Record, error: Exception) -> bool:
+    """End a trial that raised; return whether its device is no longer to be trusted.
+
+    PyTorch has a class for too little memory on a GPU only where its own allocator asked for it.
+    """
+    text = str(error)
+    if any(sign in text for sign in _OUT_OF_MEMORY):
+        record.end(Status.OUT_OF_MEMORY, _first_line(error))
+        return False
+    is_fault = isinstance(error, torch.AcceleratorError) or any(sign in text for sign in _FAULTS)
+    record.end(Status.ERROR, f"{DEVICE_FAULT}: {_described(error)}" if is_fault else _described(error))
+    return is_fault
 
 
 def _first_line(error: BaseException) -> str:

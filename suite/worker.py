@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,16 @@ from typing import Any
 import torch
 
 from suite.catalog import Catalog
+from suite.memory import clear, footprint, resident_bytes
 from suite.provenance import environment
 from suite.session import Memo
-from suite.train import train
-from suite.trial import Row, Trial, label_of, name_of, spec_of
+from suite.train import DEVICE_FAULT, train
+from suite.trial import Row, Status, Trial, label_of, name_of, spec_of
 from tasks.contract import Split, Splits
+
+MOST_MEMOS = 512  # kinds of trials whose operation counts are kept; those unused for longest go first
+PILOT_GRADIENTS = 10.0  # budget of a pilot: a few steps, and an evaluation after each
+PILOT_SECONDS = 60.0  # after which it ends
 
 
 class Worker:
@@ -33,7 +38,7 @@ class Worker:
         plugins: Mapping[str, str] | None = None,
         timing: str = "exclusive",
     ) -> None:
-        """Pin the device and the threads.
+        """Pin the device, the threads and the precision.
 
         Args:
             device: "cpu", "cuda" or "cuda:1".
@@ -47,26 +52,60 @@ class Worker:
         torch.set_num_threads(threads)
         # the same trial gives the same numbers on the same kind of device: no autotuned kernels, no reduced precision
         torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = False, True
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
         torch.set_float32_matmul_precision("highest")
         self.catalog = Catalog(self._written(plugins or {}))
-        self.environment = {**environment(), "device": _device_name(self.device), "threads": threads, "timing": timing}
+        here = environment()
+        self.environment = {**here, "device": _device_name(self.device), "threads": threads, "timing": timing}
+        self.trials = 0  # that this worker has run
+        self._versions: dict[str, Any] = {**json.loads(here["versions"]), **switches()}
         self._memos: dict[str, Memo] = {}
 
+    @property
+    def resident_bytes(self) -> int:
+        """The memory of the worker's process, 0 where the system does not tell."""
+        return resident_bytes()
+
     def run(self, payload: Mapping[str, Any]) -> list[Row]:
-        """Run one trial and return its rows.
+        """Run one trial and return its rows; with `pilot`, only begin it and return what it takes.
 
         Args:
             payload: `spec` of the trial, `grid`, `timeout` in seconds or None, `attempt`, and of the driver's code
-                `fingerprint`, `parts` and `commit`.
+                `fingerprint`, `parts` and `commit`. With `pilot` true, `spec` and `timeout` are enough.
         """
         trial = self.catalog.trial(payload["spec"])
+        if payload.get("pilot"):
+            return [self._pilot(trial, payload["timeout"])]
         started = datetime.now(UTC)
-        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
-            rows = list(train(trial, self._splits, device=self.device, timeout=payload["timeout"], memo=self._memo(trial)))
+        rows, taken = self._trained(trial, payload["timeout"])
+        self.trials += 1
         identity = {name: payload[name] for name in ("grid", "attempt", "fingerprint", "parts", "commit")}
         rows[-1].values["calls"] = json.dumps(rows[-1].values.get("calls", {}))
+        identity["versions"] = json.dumps({**self._versions, **taken}, sort_keys=True)
         last = {**identity_of(trial, self.catalog), **self.environment, **rows[-1].values, **identity, "started": started}
         return [*rows[:-1], Row("trials", last)]
+
+    def _trained(self, trial: Trial, timeout: float | None) -> tuple[list[Row], dict[str, int]]:
+        """Train, and return the rows with what was taken of a GPU; a trial that had too little memory leaves none behind."""
+        is_cuda = self.device.type == "cuda"
+        clear(self.device)
+        with torch.random.fork_rng(devices=[self.device] if is_cuda else []):
+            rows = list(train(trial, self._splits, device=self.device, timeout=timeout, memo=self._memo(trial)))
+        status, message = (rows[-1].values.get(name) for name in ("status", "message"))
+        # after a fault every call of the device raises, and the worker is to be replaced
+        is_faulty = status == Status.ERROR and str(message).startswith(DEVICE_FAULT)
+        taken = footprint(self.device) if is_cuda and not is_faulty else {}
+        if status == Status.OUT_OF_MEMORY:
+            clear(self.device)
+        return rows, taken
+
+    def _pilot(self, trial: Trial, timeout: float | None) -> Row:
+        """Run the beginning of a trial, and return how it ended, what it took of the device, and how fast it was."""
+        short = replace(trial, budget=min(trial.budget, PILOT_GRADIENTS))
+        rows, taken = self._trained(short, min(PILOT_SECONDS, timeout or PILOT_SECONDS))
+        last = rows[-1].values
+        values = {"key": trial.key, **{name: last[name] for name in ("status", "message")}, "seconds": _pace(last)}
+        return Row("pilot", {**values, **(taken or (footprint(self.device) if self.device.type == "cpu" else {}))})
 
     def _splits(self, trial: Trial) -> Splits:
         generator = torch.Generator().manual_seed(trial.stream("split"))
@@ -86,7 +125,11 @@ class Worker:
     def _memo(self, trial: Trial) -> Memo:
         """Return what trials share that differ in nothing but their seed and budget: then their calls cost the same."""
         same = {name: trial.spec[name] for name in ("task", "network", "optimizer", "precision", "weight_decay", "clip")}
-        return self._memos.setdefault(json.dumps(same), {})
+        kind = json.dumps(same)
+        self._memos[kind] = self._memos.pop(kind, {})  # to the end: the first is the one unused for longest
+        if len(self._memos) > MOST_MEMOS:
+            del self._memos[next(iter(self._memos))]
+        return self._memos[kind]
 
 
 def identity_of(trial: Trial, catalog: Catalog) -> dict[str, Any]:
@@ -105,6 +148,25 @@ def identity_of(trial: Trial, catalog: Catalog) -> dict[str, Any]:
         "optimizer_fields": _fields(trial.optimizer), "lr": _number(getattr(trial.optimizer, "lr", None)),
         "spec": json.dumps(trial.spec, sort_keys=True),
     }  # fmt: skip
+
+
+def switches() -> dict[str, Any]:
+    """Return the settings of PyTorch on which the last digits of a result may depend."""
+    backends = torch.backends
+    return {
+        "cudnn.benchmark": backends.cudnn.benchmark, "cudnn.deterministic": backends.cudnn.deterministic,
+        "cudnn.allow_tf32": backends.cudnn.allow_tf32, "cuda.allow_tf32": backends.cuda.matmul.allow_tf32,
+        "float32_matmul_precision": torch.get_float32_matmul_precision(),
+        "deterministic_algorithms": torch.are_deterministic_algorithms_enabled(),
+    }  # fmt: skip
+
+
+def _pace(row: Mapping[str, Any]) -> float | None:
+    """Return the seconds that one gradient equivalent took, the first step excluded where there were others."""
+    steps, spent = row["steps"], row["gradients"]
+    if not steps or not spent:
+        return None
+    return row["seconds"] / (spent * (steps - 1) / steps) if steps > 1 else row["warmup_seconds"] / spent
 
 
 def _number(value: Any) -> float | None:

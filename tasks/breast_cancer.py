@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
-from tasks import classification, embedded
+from tasks import classification, embedded, sharing
 from tasks.contract import Splits, Task
 from tasks.splitting import divide, standardised, take
 
@@ -30,8 +31,13 @@ class BreastCancer(Task):
     loss = staticmethod(classification.loss)
     metrics = staticmethod(classification.metrics)
 
+    def read(self, root: Path | None) -> dict[str, Tensor]:
+        """Read the package's file; `root` is not used."""
+        return embedded.read("breast_cancer")
+
     def load(self, root: Path | None, generator: torch.Generator) -> Splits:
         """Return the biopsies; `root` is not used."""
-        x, y = embedded.read("breast_cancer")
+        raw = sharing.raw(self, root)
+        x, y = raw["x"], raw["y"]
         rows = divide(y, "breast_cancer", generator)
         return take(standardised(x, rows.development), y, rows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, dataclass_transform
@@ -76,8 +77,17 @@ class Task(ABC):
             FileNotFoundError: a file is missing; the message names it and both ways to get it.
         """
 
+    def read(self, root: Path | None) -> Mapping[str, Tensor]:
+        """Return the tensors that `load` starts from, where there are any that no seed changes; they are on the CPU.
+
+        `load` asks `tasks.sharing.raw` for them and leaves them as they are: a driver reads them once, and they lie once
+        in the memory of every machine of a cluster. Then only the driver needs `root`. What `load` reads by itself, every
+        worker reads by itself.
+        """
+        return {}
+
     def files(self, root: Path | None) -> list[Path]:
-        """Return the files under `root` that `load` reads; a result is stale when one of them changes."""
+        """Return the files under `root` that are read; a result is stale when one of them changes."""
         return []
 
     def download(self, root: Path) -> None:  # noqa: B027 - most tasks need no data

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
-from tasks import embedded, regression
+from tasks import embedded, regression, sharing
 from tasks.contract import Splits, Task
 from tasks.splitting import divide, standardised, take
 
@@ -31,8 +32,13 @@ class Diabetes(Task):
     loss = staticmethod(regression.loss)
     metrics = staticmethod(regression.metrics)
 
+    def read(self, root: Path | None) -> dict[str, Tensor]:
+        """Read the package's file; `root` is not used."""
+        return embedded.read("diabetes")
+
     def load(self, root: Path | None, generator: torch.Generator) -> Splits:
         """Return the patients; `root` is not used."""
-        x, y = embedded.read("diabetes")
+        raw = sharing.raw(self, root)
+        x, y = raw["x"], raw["y"]
         rows = divide(torch.zeros(len(y), dtype=torch.long), "diabetes", generator)
         return take(standardised(x, rows.development), standardised(y[:, None], rows.development), rows)

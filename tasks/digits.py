@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
-from tasks import classification, embedded
+from tasks import classification, embedded, sharing
 from tasks.contract import Splits, Task
 from tasks.splitting import divide, take
 
@@ -29,7 +30,12 @@ class Digits(Task):
     loss = staticmethod(classification.loss)
     metrics = staticmethod(classification.metrics)
 
+    def read(self, root: Path | None) -> dict[str, Tensor]:
+        """Read the package's file; `root` is not used."""
+        return embedded.read("digits")
+
     def load(self, root: Path | None, generator: torch.Generator) -> Splits:
         """Return the images; `root` is not used."""
-        x, y = embedded.read("digits")
+        raw = sharing.raw(self, root)
+        x, y = raw["x"], raw["y"]
         return take((x / 16).float().view(-1, *self.in_shape), y, divide(y, "digits", generator))

@@ -1,17 +1,18 @@
-"""The real data sets that ship with scikit-learn, read once per process."""
+"""The real data sets that ship with scikit-learn."""
 
 from __future__ import annotations
-
-from functools import cache
 
 import torch
 from torch import Tensor
 
 
-@cache
-def read(name: str) -> tuple[Tensor, Tensor]:
-    """Return features (rows, features), float64, and class indices or targets (rows,) of `sklearn.datasets.load_<name>`."""
+def read(name: str) -> dict[str, Tensor]:
+    """Return features `x` (rows, features), float64, and class indices or targets `y` (rows,) of a data set.
+
+    Args:
+        name: what follows `load_` in `sklearn.datasets`.
+    """
     from sklearn import datasets
 
     bunch = getattr(datasets, f"load_{name}")()
-    return torch.as_tensor(bunch.data), torch.as_tensor(bunch.target)
+    return {"x": torch.as_tensor(bunch.data), "y": torch.as_tensor(bunch.target)}

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tasks import regression
+from tasks import regression, sharing
 from tasks.contract import Splits, Task
 from tasks.files import existing
 from tasks.series import chronological, require_fit
@@ -63,8 +63,12 @@ class HourlyETT(Task):
         return self.horizon * len(CHANNELS)
 
     def load(self, root: Path | None, generator: torch.Generator) -> Splits:
-        """Read the file under `root`; the generator is not used."""
-        return splits(root, self.file, self.window, self.horizon)
+        """Return the windows; the generator is not used."""
+        return splits(self, root)
+
+    def read(self, root: Path | None) -> dict[str, Tensor]:
+        """Read the file under `root`."""
+        return {"series": read(root, self.file)}
 
     def files(self, root: Path | None) -> list[Path]:
         """The one file of the station."""
@@ -76,14 +80,14 @@ class HourlyETT(Task):
 
 
 @lru_cache(maxsize=4)
-def splits(root: Path | None, name: str, window: int, horizon: int) -> Splits:
-    """Return the windows of one file, standardised with the train months; cached, since no seed enters.
+def splits(task: HourlyETT, root: Path | None) -> Splits:
+    """Return the windows of one station, standardised with the train months; cached, since no seed enters.
 
     Raises:
         FileNotFoundError: the file is missing.
         ValueError: the file is not what it should be.
     """
-    return chronological(read(root, name), BORDERS, window, horizon)
+    return chronological(sharing.raw(task, root)["series"], BORDERS, task.window, task.horizon)
 
 
 def read(root: Path | None, name: str) -> Tensor:

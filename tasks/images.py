@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from functools import cache
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from tasks import classification
+from tasks import classification, sharing
 from tasks.contract import Split, Splits, Task
 from tasks.files import existing
 from tasks.splitting import stratified
@@ -36,8 +36,12 @@ class Images(Task):
     metrics = staticmethod(classification.metrics)
 
     def load(self, root: Path | None, generator: torch.Generator) -> Splits:
+        """Return the images."""
+        return splits(sharing.raw(self, root), self.mean, self.std, generator)
+
+    def read(self, root: Path | None) -> dict[str, Tensor]:
         """Read the images under `root`."""
-        return splits(root, self.dataset, self.mean, self.std, generator)
+        return read(root, self.dataset)
 
     def files(self, root: Path | None) -> list[Path]:
         """Train and test images with their labels."""
@@ -48,20 +52,20 @@ class Images(Task):
         download(root, self.dataset)
 
 
-def splits(root: Path | None, name: str, mean: Statistics, std: Statistics, generator: torch.Generator) -> Splits:
+def splits(raw: Mapping[str, Tensor], mean: Statistics, std: Statistics, generator: torch.Generator) -> Splits:
     """Return the official test set, and the official train set without and with only 5,000 images drawn by class.
 
     Args:
-        root: data folder in torchvision's layout.
-        name: class in `torchvision.datasets`.
+        raw: what `read` returns.
         mean: of the train set's pixels in [0, 1], by channel.
         std: their standard deviation.
         generator: draws the validation images.
     """
-    # cached as bytes: four times smaller than what a trial gets, and scaling costs a tenth of a second
-    images, labels = read(root, name, True)
+    # shared as bytes: four times smaller than what a trial gets, and scaling costs a tenth of a second
+    images, labels = raw["train_images"], raw["train_labels"]
     train, validation = stratified(labels, VALIDATION, generator)
-    parts = [(images[train], labels[train]), (images[validation], labels[validation]), read(root, name, False)]
+    test = raw["test_images"], raw["test_labels"].clone()
+    parts = [(images[train], labels[train]), (images[validation], labels[validation]), test]
     return Splits(*(Split(_scaled(pixels, mean, std), classes) for pixels, classes in parts))
 
 
@@ -74,14 +78,18 @@ def files(root: Path | None, name: str) -> list[Path]:
     return [existing(root, file) for file in _files(name)]
 
 
-@cache
-def read(root: Path | None, name: str, train: bool) -> tuple[Tensor, Tensor]:
-    """Return images (n, channels, height, width), uint8, and labels (n,) of the official train or test set.
+def read(root: Path | None, name: str) -> dict[str, Tensor]:
+    """Return `train_images` (n, channels, height, width), uint8, `train_labels` (n,), and the same of the official test set.
 
     Raises:
         FileNotFoundError: a file is missing.
         ValueError: a file is damaged.
     """
+    (images, labels), (test_images, test_labels) = (_part(root, name, train) for train in (True, False))
+    return {"train_images": images, "train_labels": labels, "test_images": test_images, "test_labels": test_labels}
+
+
+def _part(root: Path | None, name: str, train: bool) -> tuple[Tensor, Tensor]:
     paths = files(root, name)
     try:
         data = _dataset(name)(str(root), train=train, download=False)

@@ -158,7 +158,7 @@ def test_what_a_task_states_is_usable(task):
 def test_embedded_rows_are_used_once_each(name):
     task = next(case.values[0] for case in FOUND if case.id == name)
     rows = torch.cat([split.x for split in load(task)]).flatten(1)
-    raw = embedded.read(name)[0]
+    raw = embedded.read(name)["x"]
     assert len(rows) == len(raw)
     assert len(rows.unique(dim=0)) == len(raw.unique(dim=0)) > 0.99 * len(raw)
 

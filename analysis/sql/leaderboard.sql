@@ -1,9 +1,20 @@
--- One row per task and method, over seeds. Costs are medians of completed runs; a retiming pass, where there is one,
--- replaces the seconds. The first step is not on the clock: a trial of one step has no seconds.
-WITH retimed AS (
-    SELECT task, network, optimizer, coalesce(alias, '') AS alias, median(seconds) AS seconds
-    FROM trials WHERE stage = 'retime' AND status = 'completed' AND timing = 'exclusive' AND steps > 1
+-- One row per task and method, over seeds. Costs are medians of completed runs. Seconds are those of trials that had
+-- their device to themselves, where there are any: evaluations timed again come first, then evaluations. Else they are
+-- packed, and `packed` says so. The first step is not on the clock: a trial of one step has no seconds.
+WITH retimed AS (  -- an evaluation and its retiming differ in nothing but the stage
+    SELECT e.key, median(r.seconds) AS seconds
+    FROM trials AS e JOIN trials AS r
+        ON r.task = e.task AND r.network = e.network AND r.optimizer = e.optimizer AND r.seed = e.seed
+        AND r.budget IS NOT DISTINCT FROM e.budget AND coalesce(r.alias, '') = coalesce(e.alias, '')
+        AND r.tune IS NOT DISTINCT FROM e.tune AND r.precision IS NOT DISTINCT FROM e.precision
+        AND r.schedule IS NOT DISTINCT FROM e.schedule AND r.weight_decay IS NOT DISTINCT FROM e.weight_decay
+        AND r.clip IS NOT DISTINCT FROM e.clip AND r.network_fields IS NOT DISTINCT FROM e.network_fields
+        AND r.optimizer_fields IS NOT DISTINCT FROM e.optimizer_fields
+    WHERE e.stage = 'eval' AND r.stage = 'retime' AND r.status = 'completed' AND r.timing = 'exclusive' AND r.steps > 1
     GROUP BY ALL
+), timed AS (
+    SELECT final.*, retimed.seconds AS retimed, status = 'completed' AND steps > 1 AS is_timed
+    FROM final LEFT JOIN retimed USING (key)
 ), reached AS (
     SELECT task, method, count_if(reached)::INTEGER AS reached, list(gradients ORDER BY seed) AS to_target
     FROM time_to_target GROUP BY ALL
@@ -14,19 +25,17 @@ WITH retimed AS (
         coalesce(any_value(metric), 'metric') AS metric, coalesce(any_value(higher_is_better), false) AS higher_is_better,
         count(*)::INTEGER AS n, count_if(failed)::INTEGER AS failures, list(if(failed, 'nan'::DOUBLE, test_at_best) ORDER BY seed) AS scores,
         max(target) AS target, max(budget) AS budget, max(gradients / nullif(budget, 0)) AS spent,
-        median(seconds) FILTER (status = 'completed' AND steps > 1) AS seconds,
-        coalesce(bool_or(timing = 'packed'), false) AS packed,
+        coalesce(
+            median(retimed), median(seconds) FILTER (is_timed AND timing = 'exclusive'), median(seconds) FILTER (is_timed)
+        ) AS seconds,
+        count(retimed) + count_if(is_timed AND timing = 'exclusive') = 0 AND count_if(is_timed AND timing = 'packed') > 0 AS packed,
         coalesce(median(peak_mb) FILTER (status = 'completed'), median(peak_mb)) AS peak_mb
-    FROM final GROUP BY ALL
+    FROM timed GROUP BY ALL
 )
 SELECT
-    cells.* REPLACE (
-        coalesce(retimed.seconds, cells.seconds) AS seconds,
-        cells.packed AND retimed.seconds IS NULL AS packed
-    ),
+    cells.*,
     coalesce(reached.reached, 0) AS reached,
     coalesce(reached.to_target, []::DOUBLE[]) AS to_target
 FROM cells
-LEFT JOIN retimed USING (task, network, optimizer, alias)
 LEFT JOIN reached USING (task, method)
 ORDER BY task, method;
