@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import heapq
+import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from suite.cell import Cell
+from suite.executor import WHOLE
 from suite.pace import Method, Pace
 from suite.trial import Status, Trial, label_of
 from suite.tuning import choose
 
 Row = Mapping[str, Any]  # of the table `trials`
 OVERRUN = 1.25  # a trial that runs longer than expected is taken to end after so many times what it has run
+OUTCOME = (
+    "status", "message", "stage", "task", "network", "optimizer", "primary", "higher_is_better", "target_gradients",
+    "best_validation",
+)  # fmt: skip
 IDENTITY = (
     "stage", "task", "network", "optimizer", "seed", "budget", "precision", "schedule", "weight_decay", "clip", "alias",
     "tune",
@@ -36,8 +42,10 @@ class Job:
     priority: tuple[float, int, int]
     trial: Trial = field(compare=False)
     supersedes: tuple[tuple[str, str], ...] = field(default=(), compare=False)  # (record, key) of older rows
-    attempt: int = field(default=1, compare=False)
+    share: float | None = field(default=None, compare=False)  # of a device; None: the usual place
     reason: str = field(default="", compare=False)  # why it is skipped; empty: it runs
+    attempt: int = field(default=1, compare=False)
+    causes: tuple[str, ...] = field(default=(), compare=False)  # for which it has been tried again
 
 
 @dataclass
@@ -80,7 +88,9 @@ class Agenda:
         self.outcomes: dict[str, Row] = {}  # by key, of this run and of the store
         self._stored, self._fingerprint, self._keep_stale = stored, fingerprint, keep_stale
         self._retry = {str(Status.LOST), *retry}
-        self._heap: list[Job] = []
+        self.replaced: dict[str, Stored] = {}  # by the key of a trial to run: what the store has for it, stale or lost
+        self.shares: Mapping[Method, float] = {}  # of a device that the trials of a method need, where that was measured
+        self._heaps: dict[float | None, list[Job]] = {}  # by the share that was asked for
         self._planned: set[str] = set()
         self._studies: dict[str, list[_Study]] = {}  # by the keys they wait for
         self._load: defaultdict[Method, list[float]] = defaultdict(lambda: [0, 0.0])  # trials left, and their budget
@@ -97,24 +107,42 @@ class Agenda:
     @property
     def ready(self) -> list[Job]:
         """Trials that could be handed out now, in order."""
-        return sorted(self._heap)
+        return sorted(job for heap in self._heaps.values() for job in heap)
 
     @property
     def is_empty(self) -> bool:
         """Whether nothing could be handed out now."""
-        return not self._heap
+        return not any(self._heaps.values())
 
-    def pop(self) -> Job | None:
-        """Return the next trial to hand out."""
-        return heapq.heappop(self._heap) if self._heap else None
+    @property
+    def waiting(self) -> int:
+        """Evaluations that wait for their tuning."""
+        cells = {id(study): study.cell for studies in self._studies.values() for study in studies if study.waiting}
+        return sum(cell.seeds for cell in cells.values())
 
-    def requeue(self, job: Job) -> None:
-        """Put a trial back whose worker died."""
-        heapq.heappush(self._heap, replace(job, attempt=job.attempt + 1))
+    @property
+    def pace(self) -> Pace:
+        """How long trials take, as far as that is known."""
+        return self._pace
+
+    def kinds(self) -> dict[Method, Trial]:
+        """One trial of each kind of what could be handed out now: those of a kind take the same memory."""
+        return {_method(job.trial): job.trial for job in reversed(self.ready)}
+
+    def pop(self, accepts: Callable[[float | None], bool] = lambda share: True) -> Job | None:
+        """Return the next trial to hand out, of those whose share of a device is accepted."""
+        self._sort_by_share()
+        # every share is asked for: the question is also the wish for such a place
+        open_heaps = [heap for share, heap in self._heaps.items() if heap and accepts(share)]
+        return heapq.heappop(min(open_heaps, key=lambda heap: heap[0])) if open_heaps else None
+
+    def put_back(self, job: Job) -> None:
+        """Put a trial back that was not handed out, or is to be tried again."""
+        heapq.heappush(self._heaps.setdefault(job.share, []), job)
 
     def settle(self, trial: Trial, row: Row) -> None:
         """Take the row of a finished trial; an evaluation that waited only for it becomes ready."""
-        self.outcomes[trial.key] = row
+        self.outcomes[trial.key] = _slim(row)
         self._pace.measure(row)
         self._expect(trial, -1)
         for study in self._studies.pop(trial.key, []):
@@ -122,6 +150,10 @@ class Agenda:
             if not study.waiting:
                 self._expect(study.points[0], -study.cell.seeds)
                 self._evaluate(study)
+
+    def skip(self, trial: Trial, row: Row) -> None:
+        """Take the row of a trial that cannot work."""
+        self.outcomes[trial.key] = _slim(row)
 
     def seconds_left(self, running: Iterable[tuple[Trial, float]] = (), places: int = 1) -> float | None:
         """Return the expected seconds until the end; None before anything was measured.
@@ -185,26 +217,39 @@ class Agenda:
         self._planned.add(key)
         if self._is_there(key, trial):
             self.there += 1
-            self.outcomes[key] = self._stored[key].row
+            self.outcomes[key] = _slim(self._stored[key].row)
             return
         older = [key] if key in self._stored else []
         older += [twin for twin in self._older_choices(trial) if twin != key]
         seconds = self._pace.seconds(_method(trial), trial.budget)
         job = Job((-(trial.budget if seconds is None else seconds), index, position), trial)
         job.supersedes, job.reason = tuple((self._stored[old].uid, old) for old in older), reason
+        if older:
+            self.replaced[key] = self._stored[older[0]]
         if reason:
             self.skips.append(job)
         else:
-            heapq.heappush(self._heap, job)
+            self.put_back(job)
             self._expect(trial, 1)
+
+    def is_good(self, trial: Trial, status: str, fingerprint: str | None) -> bool:
+        """Return whether a stored trial need not run again."""
+        return status not in self._retry and (self._keep_stale or fingerprint == self._fingerprint(trial))
 
     def _is_there(self, key: str, trial: Trial) -> bool:
         entry = self._stored.get(key)
         if entry is None or entry.row["status"] in self._retry:
             return False
-        is_stale = not self._keep_stale and entry.fingerprint != self._fingerprint(trial)
+        is_stale = not self.is_good(trial, entry.row["status"], entry.fingerprint)
         self.stale += is_stale
         return not is_stale
+
+    def _sort_by_share(self) -> None:
+        """Give the trials that have no share yet the one that was measured for their method."""
+        if not self.shares or not self._heaps.get(None):
+            return
+        for job in self._heaps.pop(None):
+            self.put_back(replace(job, share=self.shares.get(_method(job.trial), WHOLE)))
 
     def _older_choices(self, trial: Trial) -> list[str]:
         """Return stored evaluations of the same tuned cell and seed, whose hyperparameters an older study chose."""
@@ -218,6 +263,12 @@ class Agenda:
         load = self._load[_method(trial)]
         load[0] += count
         load[1] += count * trial.budget
+
+
+def _slim(row: Row) -> Row:
+    """Return what is needed later of a row; texts that many rows share are kept once."""
+    values = {name: row.get(name) for name in OUTCOME}
+    return {name: sys.intern(value) if type(value) is str else value for name, value in values.items()}
 
 
 def _method(trial: Trial) -> Method:

@@ -54,7 +54,7 @@ def run(
     tasks: o.Tasks = None, networks: o.Networks = None, optimizers: o.Optimizers = None, plugins: o.Plugins = None,
     data: o.Data = None, download: o.Download = False, local: o.Local = False, address: o.Address = None,
     workers: o.Workers = None, cpus_per_trial: o.Cpus = "1", gpus_per_trial: o.Gpus = None, timeout: o.Timeout = None,
-    keep_stale: o.KeepStale = False, retry: o.Retry = None,
+    keep_stale: o.KeepStale = False, retime: o.Retime = False, retry: o.Retry = None,
 ) -> None:  # fmt: skip
     """Run a grid, or go on with it: what is stored already is not run again."""
     options = _checked(dict(locals()))
@@ -69,13 +69,16 @@ def plan(
     tasks: o.Tasks = None, networks: o.Networks = None, optimizers: o.Optimizers = None, plugins: o.Plugins = None,
     data: o.Data = None, download: o.Download = False, local: o.Local = False, address: o.Address = None,
     workers: o.Workers = None, cpus_per_trial: o.Cpus = "1", gpus_per_trial: o.Gpus = None, timeout: o.Timeout = None,
-    keep_stale: o.KeepStale = False, retry: o.Retry = None,
+    keep_stale: o.KeepStale = False, retime: o.Retime = False, retry: o.Retry = None,
+    form: o.Form = o.ListFormat.TABLE,
 ) -> None:  # fmt: skip
     """Say what `run` with the same arguments would do: what is missing, done, stale or impossible, and how long it takes."""
-    options = _checked(dict(locals()))
-    from suite.run import plan as plan_grid
+    given = dict(locals())
+    given.pop("form")
+    options = _checked(given)
+    from suite.planning import plan as plan_grid
 
-    print(plan_grid(options))
+    print(plan_grid(options, form))
 
 
 @app.command("list", epilog=f"Example: {PROGRAM} list optimizers --family forward")
@@ -109,11 +112,11 @@ def list_(
 
 
 @app.command(epilog=f"Example: {PROGRAM} status --out results/runs/smoke")
-def status(out: o.Run = None) -> None:
-    """Count the trials of a run by how they ended, and show failures and damaged files."""
-    from suite.reading import Reader, status_text
+def status(out: o.Run = None, form: o.Form = o.ListFormat.TABLE) -> None:
+    """Say how far a run is: trials by how they ended, who is at work on it, failures and damaged files."""
+    from suite.status import status as status_of
 
-    print(status_text(Reader(out)))
+    print(status_of(out, form))
 
 
 @app.command(epilog=f"Example: {PROGRAM} query '{EXAMPLE}'")
@@ -147,14 +150,35 @@ def report(
     print(*write_report(reader.connection, to), sep="\n")
 
 
+@app.command(epilog=f"Example: {PROGRAM} compact --out results/runs/full")
+def compact(
+    out: o.Run = None,
+    grace: Annotated[
+        str, typer.Option(metavar="S", help="Seconds for which files are kept that nothing needs any more.")
+    ] = "3600",
+) -> None:
+    """Merge the small files of a run into few large ones, and delete what nothing needs any more; safe while it runs."""
+    seconds = o.number(grace)
+    if not 0 <= seconds < float("inf"):
+        raise ValueError(f"--grace must be a number of seconds, 0 or more: {grace!r}")
+    from suite.compaction import compact as compact_store
+    from suite.reading import Reader
+
+    store = Reader(out).store
+    done = compact_store(store, seconds)
+    store.write_views()
+    print(f"{store.root}: {done.sentence}")
+
+
 @app.command(epilog=f"Example: {PROGRAM} why 3f9a")
 def why(
     key: Annotated[str, typer.Argument(metavar="KEY", help="Key of a trial, or as much of it as is unique.")],
     out: o.Run = None,
     plugins: o.Plugins = None,
 ) -> None:
-    """Explain one result: what ran, how it ended, and which code has changed since."""
-    from suite.reading import Reader, why_text
+    """Explain one result: what ran, how it ended, what has changed since, and how to run it again."""
+    from suite.reading import Reader
+    from suite.why import why_text
 
     print(why_text(Reader(out), key, tuple(plugins or ())))
 

@@ -1,70 +1,39 @@
 """Trials on Ray: long-lived actors, one trial in flight on each; the only importer of ray.
 
 Ray's own retries are off. They stall where no spare capacity is left, and hide that a trial ran twice; the driver hands
-a trial out again instead.
+a trial out again instead. Each worker is bound to a node, so that what is free where is known here.
 """
 
 from __future__ import annotations
 
 import logging
-import math
 import os
-import socket
+import secrets
+import shutil
+import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import RayError, RayTaskError
+from ray.exceptions import ActorUnavailableError, RayError, RayTaskError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from suite.executor import Answer
-from suite.source import PACKAGES, ROOT
-from suite.trial import Row, Status
+from suite.actor import Greeting, RayWorker, Reply
+from suite.address import asks_for_token, checked, first_line, refusal
+from suite.codebase import first_difference, local_variables, shipped, sources, suspects
+from suite.executor import Answer, Cause
+from suite.floor import Floor, misfit
+from suite.packing import gpu_share
+from suite.places import Machine, Place
 
-GRACE_SECONDS = 30.0  # between a trial's own time limit and the end of its worker
-CONNECT_SECONDS = 5.0
-START_FAILURES = 5  # of workers in a row, without one that started
-MOST_PER_GPU = 8  # trials that `auto` puts on one GPU
+LOOK_SECONDS = 3.0  # between two looks at which nodes there are
+ANSWER_SECONDS = 30.0  # for which an idle worker may take to answer
+CLEAN_SECONDS = 5.0
+START_FAILURES = 8  # in a row of every worker, after which the run ends: a minute and a half
 _COMMON: dict[str, Any] = {"namespace": "fosbench", "log_to_driver": False, "logging_level": logging.ERROR}
-_CUDA_FAULT = "CUDA"  # in a message: the context of the process cannot be trusted any more
-
-
-class RayWorker:
-    """The actor: a `suite.worker.Worker` in a process of its own."""
-
-    def __init__(self, device: str, threads: int, options: Mapping[str, Any]) -> None:
-        if device == "cpu":  # Ray no longer hides the devices from actors that ask for none
-            os.environ["CUDA_VISIBLE_DEVICES"] = ""
-        import torch
-
-        with suppress(RuntimeError):  # it may be set once a process only
-            torch.set_num_interop_threads(threads)
-        from suite.worker import Worker
-
-        self._worker = Worker(device=device, threads=threads, **options)
-
-    def ping(self) -> int:
-        """Return the process id, as a sign of life."""
-        return os.getpid()
-
-    def run(self, payload: Mapping[str, Any]) -> list[Row]:
-        """Run one trial."""
-        return self._worker.run(payload)
-
-
-@dataclass
-class _Place:
-    """One worker, or the wish for one, and what it is at."""
-
-    actor: Any = None
-    starting: Any = None  # the first ping, until it is answered
-    key: str = ""
-    running: Any = None  # the trial's result, when it comes
-    deadline: float = float("inf")
-    not_before: float = 0.0  # when a worker that failed to start is tried again
 
 
 class RayExecutor:
@@ -82,6 +51,8 @@ class RayExecutor:
         root: Path | None = None,
         plugins: Mapping[str, str] | None = None,
         timeout: float | None = None,
+        exclusive: bool = False,
+        data: Callable[[], Mapping[str, Any]] = dict,
     ) -> None:
         """Take the options of the command line.
 
@@ -90,20 +61,30 @@ class RayExecutor:
             workers: how many at most; as many as fit by default.
             cpus: cores of one worker, also its threads.
             gpus: share of a GPU of one worker, "auto", or None for a whole one where there are any.
-            root: folder of the data, on every machine.
+            root: folder of the data that workers read by themselves, on every machine.
             plugins: file names and source texts.
             timeout: seconds after which a trial ends itself; its worker is ended a while later.
+            exclusive: whether each trial gets a whole GPU, or a machine without GPUs, for itself.
+            data: returns what `tasks.sharing.install` takes; every machine holds it once, for all of its workers.
 
         Raises:
             ValueError: the address is none.
         """
         self.places = 0
-        self._address = _checked(address or os.environ.get("RAY_ADDRESS"))
-        self._workers, self._cpus, self._gpus, self._timeout = workers, cpus, gpus, timeout
+        self.gpus = 0  # of the cluster, if workers use them
+        self.notes: list[str] = []
+        self._address = checked(address or os.environ.get("RAY_ADDRESS"))
+        self._workers, self._cpus, self._timeout = workers, cpus, timeout
+        self._gpus = "1" if exclusive and gpus not in (None, "0") else gpus
         self._threads = max(1, int(cpus))
         self._options: dict[str, Any] = {"root": root, "plugins": plugins}
-        self._all: list[_Place] = []
-        self._start_failures = 0
+        self._read = data
+        self._scratch = f"fosbench-{secrets.token_hex(4)}"
+        self._session: Path | None = None  # Ray's folder of a local cluster
+        self._floor = Floor(cpus, 0.0, workers, is_exclusive=exclusive)
+        self._told: set[str] = set()
+        self._has_lost = False
+        self._next_look = 0.0
 
     def start(self) -> None:
         """Start or join the cluster and ask for the workers.
@@ -111,210 +92,256 @@ class RayExecutor:
         Raises:
             ValueError: the cluster does not answer, or has not what was asked for.
         """
+        names = list(sources())  # as they are now, before anything takes time
         if self._address:
             _connect(self._address, self._threads)
         else:
-            _start_local(self._threads, int((self._workers or 0) * self._cpus))
-        resources = ray.cluster_resources()
-        cores, devices = resources.get("CPU", 0.0), int(resources.get("GPU", 0.0))
-        share = gpu_share(self._gpus, devices, int(cores / self._cpus))
-        fit = int(cores / self._cpus + 1e-9)
-        if share:
-            fit = min(fit, devices * int(1 / share) if share < 1 else int(devices / share))
-        self.places = min(fit, self._workers or fit)
-        if self.places < 1:
-            ray.shutdown()
-            wanted, there = f"{self._cpus:g} cores and {share:g} GPUs", f"{cores:g} cores and {devices} GPUs"
-            raise ValueError(f"no worker fits: each takes {wanted}, and there are {there}")
-        self._device = "cuda" if share else "cpu"
-        self._options["timing"] = "packed" if 0 < share < 1 else "exclusive"
-        self._class = ray.remote(RayWorker).options(
-            num_cpus=self._cpus, num_gpus=share, max_restarts=0, max_task_retries=0, scheduling_strategy="SPREAD"
-        )
-        self._all = [_Place() for _ in range(self.places)]
-        self._recruit()
+            self._session = _start_local(self._threads, int((self._workers or 0) * self._cpus))
+        machines = _machines()
+        devices = sum(machine.gpus for machine in machines)
+        fit = sum(int(machine.cpus / self._cpus) for machine in machines if machine.gpus or not devices)
+        self._floor.share = gpu_share(self._gpus, devices, fit)
+        self.gpus = devices if self._floor.share else 0
+        if not any(map(self._floor.fit, machines)):
+            raise ValueError(misfit(self._floor, machines))
+        self._names, self._data = names, ray.put(self._read())
+        remote: Any = ray.remote  # whose types know nothing of groups
+        self._class = remote(concurrency_groups={"beat": 1})(RayWorker)
+        self._floor.follow(machines)
+        self._arrange()
 
-    def free(self) -> bool:
-        """Return whether a worker waits."""
-        return self._idle() is not None
+    def free(self, share: float | None = None) -> bool:
+        """Return whether a worker with such a share of a GPU waits; if not, one is made as soon as there is room."""
+        return self._floor.ask(self._floor.of(share), time.monotonic())
 
-    def submit(self, key: str, payload: Mapping[str, Any]) -> None:
+    def submit(self, key: str, payload: Mapping[str, Any], share: float | None = None) -> None:
         """Hand the trial to a worker that waits."""
-        place = self._idle()
+        place = self._floor.idle(self._floor.of(share))
         assert place is not None  # `free` said so
-        place.key, place.running = key, place.actor.run.remote(payload)
-        if self._timeout is not None:
-            place.deadline = time.monotonic() + self._timeout + GRACE_SECONDS
+        timing = "exclusive" if self._floor.is_alone(place) else "packed"
+        place.begin(key, place.actor.run.remote(payload, timing), time.monotonic(), self._timeout)
 
     def poll(self, seconds: float) -> list[Answer]:
-        """Return the trials that ended; replace workers that died or ran over time."""
-        self._recruit()
-        waits = [place.starting or place.running for place in self._all if place.starting or place.running]
-        if waits:
-            ray.wait(waits, num_returns=1, timeout=seconds)
-            ready = set(ray.wait(waits, num_returns=len(waits), timeout=0)[0])
-        else:
-            time.sleep(seconds)
-            ready = set()
-        for place in self._all:
+        """Return the trials that ended; replace workers that died, stalled, ran over time or are worn; follow the cluster.
+
+        Raises:
+            ValueError: a worker imports other code than this process, or was given a GPU that it does not see.
+            RuntimeError: no worker starts.
+        """
+        self._look()
+        self._arrange()
+        ready = self._ready(seconds)
+        answers = []
+        for place in self._floor.places:
             if place.starting in ready:
-                self._greet(place)
-        done = [place for place in self._all if place.running in ready]
-        late = [place for place in self._all if place.running not in (None, *ready) and time.monotonic() > place.deadline]
-        return [self._collect(place) for place in done] + [self._break_off(place) for place in late]
+                self._meet(place)
+            elif place.running in ready:
+                answers.append(self._collect(place))
+            elif place.key:
+                answers.append(self._watch(place, is_answered=place.doubt in ready))
+        self.places = len(self._floor.places)
+        return [answer for answer in answers if answer is not None]
 
     def close(self) -> None:
         """End the workers, and the cluster if it was started here."""
-        for place in self._all:
-            _kill(place)
-        self._all = []
-        ray.shutdown()
+        places = self._floor.places
+        if ray.is_initialized():
+            with suppress(Exception):  # a node may have died a moment ago
+                one_each = {place.machine.address: place.actor for place in places if place.is_up}
+                waits = [_beat(actor.clean) for actor in one_each.values()]
+                ray.wait(waits, num_returns=len(waits), timeout=CLEAN_SECONDS)
+            for place in places:
+                _end(place)
+                self._floor.remove(place)
+            ray.shutdown()
+        shutil.rmtree(Path(tempfile.gettempdir()) / self._scratch, ignore_errors=True)
+        if self._session is not None and not self._has_lost:  # Ray's logs say why a worker died; else nobody needs them
+            with suppress(OSError):
+                if (latest := self._session.parent / "session_latest").resolve() == self._session:
+                    latest.unlink()
+            shutil.rmtree(self._session, ignore_errors=True)
 
-    def _recruit(self) -> None:
-        """Ask for the workers that are wanting; the first ping tells when one is there."""
-        for place in self._all:
-            if place.actor is None and time.monotonic() >= place.not_before:
-                place.actor = self._class.remote(self._device, self._threads, self._options)
-                place.starting = place.actor.ping.remote()
+    def _look(self) -> None:
+        """Take notice of the time that has passed, of nodes that joined or left, and of having no worker at all."""
+        now = time.monotonic()
+        self._floor.pass_time(now)
+        if now >= self._next_look:
+            self._next_look = now + LOOK_SECONDS
+            self.notes += [*self._floor.follow(_machines()), *self._floor.complaints(now)]
 
-    def _idle(self) -> _Place | None:
-        return next((p for p in self._all if p.actor is not None and p.starting is None and p.running is None), None)
+    def _arrange(self) -> None:
+        """End the workers that make way, and ask for those that are wanting."""
+        ending, empty = self._floor.arrange(time.monotonic())
+        for place in ending:
+            _end(place)
+        for place in empty:
+            self._hire(place)
 
-    def _greet(self, place: _Place) -> None:
-        """Take the first ping of a worker, or the news that it could not start.
+    def _hire(self, place: Place) -> None:
+        """Ask for a worker; its greeting tells when it is there."""
+        node = NodeAffinitySchedulingStrategy(place.machine.id, soft=False)
+        wanted = {"num_cpus": self._floor.cores(place), "num_gpus": place.share, "memory": self._floor.memory(place) or None}
+        place.actor = self._class.options(max_restarts=0, max_task_retries=0, scheduling_strategy=node, **wanted).remote(
+            place.share, self._threads, self._options, self._scratch
+        )
+        place.starting = place.actor.greet.remote(self._names, self._data)
+
+    def _ready(self, seconds: float) -> set[Any]:
+        """Return the answers that are there, after waiting for one."""
+        waits = [wait for p in self._floor.places if (wait := p.starting or p.running or p.doubt) is not None]
+        if not waits:
+            time.sleep(seconds)
+            return set()
+        ray.wait(waits, num_returns=1, timeout=seconds)
+        return set(ray.wait(waits, num_returns=len(waits), timeout=0)[0])
+
+    def _meet(self, place: Place) -> None:
+        """Take the greeting of a worker, or the news that it could not start."""
+        try:
+            greeting: Greeting = ray.get(place.starting)
+            self._examine(place, greeting)
+        except RayError as error:
+            self._retry_start(place, error)
+            return
+        was_kept = bool(place.after)
+        place.starting, place.failures, place.after = None, 0, ()
+        place.devices = greeting.devices if place.share else ()
+        for remark in greeting.remarks(place.machine.address):
+            if remark not in self._told:
+                self._told.add(remark)
+                self.notes.append(remark)
+        if not was_kept and self._floor.is_crowded(place):
+            _end(place)  # it got a GPU that is being cleared for another worker
+            place.not_before = time.monotonic() + 1
+
+    def _examine(self, place: Place, greeting: Greeting) -> None:
+        """Refuse a worker that would compute something else than its rows say.
 
         Raises:
-            RuntimeError: no worker starts.
+            ValueError: with the node, and the file or the device.
         """
-        try:
-            ray.get(place.starting)
-        except RayError as error:
-            self._start_failures += 1
-            if self._start_failures >= START_FAILURES:
-                raise RuntimeError(f"workers do not start: {error}") from error
-            _kill(place)
-            # a node that is dead but not yet known to be so is offered for a dozen seconds
-            place.not_before = time.monotonic() + 2.0**self._start_failures
-        else:
-            self._start_failures = 0
-            place.starting = None
+        where = f"a worker at {place.machine.address}"
+        if greeting.trouble:
+            raise ValueError(f"{where} {greeting.trouble}; install a PyTorch with CUDA there, or give --gpus-per-trial 0")
+        if names := suspects(greeting.digests):
+            asked = place.actor.sources.options(concurrency_group="beat").remote(names)
+            if file := first_difference(ray.get(asked, timeout=ANSWER_SECONDS)):
+                raise ValueError(f"{where} runs other code than this process: {file} differs; start again")
 
-    def _collect(self, place: _Place) -> Answer:
-        """Return what a worker answered, and replace it if it died or its device is no longer to be trusted."""
-        key = place.key
+    def _retry_start(self, place: Place, error: RayError) -> None:
+        """Wait a while: a node that is dead but not yet known to be so is offered for a dozen seconds.
+
+        Raises:
+            RuntimeError: no worker starts anywhere.
+        """
+        self._replace(place, is_short=_cause(error)[0] is Cause.MEMORY)
+        place.not_before = time.monotonic() + 2.0 ** min(place.failures, 5)
+        place.failures += 3 if isinstance(error, RayTaskError) else 1  # an exception will hardly go away
+        places = self._floor.places
+        if places and all(other.failures >= START_FAILURES for other in places):
+            raise RuntimeError(f"workers do not start: {first_line(error)}") from error
+
+    def _collect(self, place: Place) -> Answer | None:
+        """Return what a worker answered; replace it if it is worn. One that cannot be reached is asked whether it lives."""
+        key, is_fresh = place.key, place.trials == 0
         try:
-            rows = ray.get(place.running)
+            reply: Reply = ray.get(place.running)
         except RayTaskError as error:
-            answer = Answer(key, None, Status.ERROR, f"{type(error.cause).__name__}: {_first_line(error.cause)}")
+            place.finish()
+            return Answer(key, None, Cause.ERROR, f"{type(error.cause).__name__}: {first_line(error.cause)}", is_fresh)
+        except ActorUnavailableError:  # the trial may still be at work there, and the worker is given nothing meanwhile
+            place.running, place.doubt, place.asked = None, _beat(place.actor.pulse), time.monotonic()
+            return None
         except RayError as error:
-            answer = Answer(key, None, Status.LOST, f"the worker died: {type(error).__name__}: {_first_line(error)}")
-            _kill(place)
-        else:
-            answer = Answer(key, rows)
-            if any(_CUDA_FAULT in str(row.values.get("message")) for row in rows if row.table == "trials"):
-                _kill(place)
-        place.key, place.running, place.deadline = "", None, float("inf")
-        return answer
+            return self._lose(place, *_cause(error))
+        place.finish()
+        if place.is_worn(reply.resident_bytes) or reply.is_faulty:
+            self._replace(place)
+        return Answer(key, reply.rows, is_fresh=is_fresh)
 
-    def _break_off(self, place: _Place) -> Answer:
-        """End a worker whose trial did not stop at its time limit."""
-        answer = Answer(place.key, None, Status.TIMEOUT, f"did not stop within {GRACE_SECONDS:g} s of its time limit")
-        _kill(place)
-        return answer
-
-
-def gpu_share(text: str | None, devices: int, fit: int) -> float:
-    """Return the share of a GPU that a worker asks for: 0, 1/n rounded down to four decimals, or a whole number.
-
-    >>> gpu_share(None, 0, 8), gpu_share(None, 2, 8), gpu_share("0.3", 1, 8), gpu_share("auto", 2, 8)
-    (0.0, 1.0, 0.3333, 0.25)
-
-    Args:
-        text: what the user wrote; "auto" shares the GPUs among as many workers as the cores allow, eight each at most.
-        devices: GPUs of the cluster.
-        fit: workers for which there are cores.
-
-    Raises:
-        ValueError: it is no such number, or there is no GPU.
-    """
-    if text is None or text == "auto":
-        each = 1 if text is None else max(1, min(MOST_PER_GPU, fit // max(1, devices)))
-        return math.floor(1e4 / each) / 1e4 if devices else 0.0
-    try:
-        share = float(text)
-    except ValueError:
-        share = -1.0
-    if not 0 <= share < math.inf or (share > 1 and share != int(share)):
-        raise ValueError(f"--gpus-per-trial must be auto, a share like 0.25, or a whole number: {text!r}")
-    if share and not devices:
-        raise ValueError(f"--gpus-per-trial {text}: the cluster has no GPU; leave it out to run on CPUs")
-    return math.floor(1e4 / int(1 / share + 1e-9)) / 1e4 if 0 < share < 1 else share
-
-
-def _checked(address: str | None) -> str | None:
-    """Return the address of a cluster; None for one of our own.
-
-    Raises:
-        ValueError: it is no address.
-    """
-    if not address or address == "local":
+    def _watch(self, place: Place, *, is_answered: bool) -> Answer | None:
+        """Look after a worker whose trial has not ended: it may stall, run over time, or be out of reach."""
+        now = time.monotonic()
+        if is_answered:  # alive or dead: the trial's result is lost
+            return self._lose(place, Cause.WORKER, "the worker could not be reached")
+        if place.pulse is not None and ray.wait([place.pulse], timeout=0)[0]:
+            place.pulse, place.asked = None, now
+        if trouble := place.trouble(now):
+            return self._lose(place, *trouble)
+        if place.is_pulse_due(now):
+            place.pulse, place.asked = _beat(place.actor.pulse), now
         return None
-    host, _, port = address.rpartition(":")
-    is_place = host and "/" not in host and port.isdecimal() and 0 < int(port) < 2**16
-    if not is_place and address != "auto":
-        raise ValueError(f"no such cluster address {address!r}; expected HOST:PORT (such as HOST:6379) or auto")
-    return address
+
+    def _lose(self, place: Place, cause: Cause, message: str) -> Answer:
+        """Give up a worker with its trial."""
+        answer = Answer(place.key, None, cause, message, place.trials == 0)
+        self._has_lost = True
+        self._replace(place, is_short=cause is Cause.MEMORY)
+        return answer
+
+    def _replace(self, place: Place, *, is_short: bool = False) -> None:
+        """End a worker and have another one in its place, or none where the machine is short of memory."""
+        _end(place)
+        self._floor.next_arranging = 0.0  # at once
+        if is_short:
+            self._floor.shrink(place)
 
 
-def _start_local(threads: int, cores: int) -> None:
-    """Start a cluster on this machine, with at least `cores` cores; it ends with this process."""
-    variables = {
-        **_thread_variables(threads),
-        "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
-        "RAY_USAGE_STATS_ENABLED": "0",
-        # a replacement worker starts with torch already imported
-        "RAY_preload_python_modules": "torch",
-    }
+def _machines() -> list[Machine]:
+    """Return the nodes that are alive, as Ray knows them."""
+    found = []
+    for node in ray.nodes():
+        if node["Alive"]:
+            there = node["Resources"]
+            sizes = there.get("CPU", 0.0), int(there.get("GPU", 0)), there.get("memory", 0.0)
+            found.append(Machine(node["NodeID"], node["NodeManagerAddress"], *sizes))
+    return found
+
+
+def _cause(error: RayError) -> tuple[Cause, str]:
+    """Return why a worker is gone. Ray's own words may name machines, which do not belong into results."""
+    if isinstance(error, ray.exceptions.OutOfMemoryError) or "running low on memory" in str(error):
+        return Cause.MEMORY, "the host ran out of memory, and the worker was killed"
+    return Cause.WORKER, f"the worker died: {type(error).__name__}"
+
+
+def _beat(method: Any) -> Any:
+    """Call a method of a worker that is to be answered during a trial."""
+    return method.options(concurrency_group="beat").remote()
+
+
+def _end(place: Place) -> None:
+    """End the worker of a place, whatever it is at."""
+    if place.actor is not None:
+        with suppress(Exception):  # it is dead already
+            ray.kill(place.actor)
+    place.clear()
+
+
+def _start_local(threads: int, cores: int) -> Path:
+    """Start a cluster on this machine, with at least `cores` cores, and return its folder; it ends with this process."""
     before = dict(os.environ)
-    os.environ.update(variables)  # inherited by the daemons, and by the workers that those start
+    os.environ.update(local_variables(threads))  # inherited by the daemons, and by the workers that those start
     try:
         wanted: dict[str, Any] = {"num_cpus": cores} if cores > (os.cpu_count() or 1) else {}
-        ray.init(address="local", include_dashboard=False, **wanted, **_COMMON)
+        context: Any = ray.init(address="local", include_dashboard=False, **wanted, **_COMMON)
     finally:
         os.environ.clear()
         os.environ.update(before)
+    return Path(context.address_info["session_dir"])
 
 
 def _connect(address: str, threads: int) -> None:
     """Join a cluster and ship this tree to it.
 
     Raises:
-        ValueError: nothing answers at the address.
+        ValueError: no cluster answers at the address, or none that this process can join.
     """
-    host, _, port = address.rpartition(":")
+    is_locked = False
     try:
-        if host:  # Ray itself would try for a minute
-            socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
-        rest = [f"/{path.name}" for path in ROOT.iterdir() if path.name not in PACKAGES]
-        shipped = {"working_dir": str(ROOT), "excludes": rest, "env_vars": _thread_variables(threads)}
-        ray.init(address=address, runtime_env=shipped, **_COMMON)
-    except (OSError, RuntimeError, ValueError) as error:
-        reason = _first_line(error)
-        raise ValueError(f"no Ray cluster answers at {address}: {reason}; start one with `ray start --head`") from error
-
-
-def _thread_variables(threads: int) -> dict[str, str]:
-    return {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
-
-
-def _kill(place: _Place) -> None:
-    """End a worker, whatever it is at; another one is asked for at the next poll."""
-    if place.actor is not None:
-        with suppress(Exception):  # it is dead already
-            ray.kill(place.actor)
-    place.actor = place.starting = place.running = None
-    place.key, place.deadline = "", float("inf")
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+        is_locked = ":" in address and asks_for_token(address)
+        # a job that was submitted has an environment of its own; what is set here is added to it
+        os.environ["RAY_OVERRIDE_JOB_RUNTIME_ENV"] = "1"
+        ray.init(address=address, runtime_env=shipped(threads), **_COMMON)
+    except (OSError, RuntimeError, ValueError, RayError) as error:
+        raise ValueError(refusal(address, error, is_locked=is_locked)) from error

@@ -1,27 +1,29 @@
-"""The loop of a run: hands trials out, takes rows back, commits them about once a second."""
+"""The loop of a run: hands trials out, takes rows back, tries again what died, commits about once a second."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from time import monotonic, sleep
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from suite.backlog import Backlog
+from suite.compaction import tidy
 from suite.interrupt import Interrupt
 from suite.progress import Progress, Standing, counted, duration
-from suite.schema import table_from_rows
+from suite.retry import judge
 from suite.trial import Row, Status, Trial, label_of
 
 if TYPE_CHECKING:
     from suite.agenda import Agenda, Job
     from suite.executor import Answer, Executor
+    from suite.share import Share
     from suite.store import Store
 
-ATTEMPTS = 3  # of a trial whose worker dies
-COMMIT_SECONDS = 1.0
-PATIENCE = 5  # commits that may fail in a row at the end, each after a longer pause
+POLL_SECONDS = 0.5
 FAILED = (Status.ERROR, Status.LOST)
-_PLAIN = ("stage", "task", "network", "optimizer", "grid", "fingerprint", "parts", "spec")  # kept of an unstorable row
+SHOWN = 5  # trials at work that `status` can name
 
 
 @dataclass
@@ -31,6 +33,8 @@ class Tally:
     run: int = 0
     skipped: int = 0
     failed: int = 0  # ended as `error` or `lost`
+    again: int = 0  # attempts that were repeated
+    elsewhere: int = 0  # run by another driver meanwhile
 
 
 class Driver:
@@ -43,6 +47,7 @@ class Driver:
         store: Store,
         progress: Progress,
         *,
+        share: Share,
         payload: Callable[[Trial, int], Mapping[str, Any]],
         identity: Callable[[Trial, int], Mapping[str, Any]],
     ) -> None:
@@ -53,18 +58,16 @@ class Driver:
             executor: the workers.
             store: where rows are committed.
             progress: where the user sees how far it is.
+            share: what other drivers of the same run are at.
             payload: what a worker gets for a trial and an attempt.
             identity: the columns of a row that the driver writes itself, for a trial and an attempt.
         """
-        self.agenda, self.executor, self.store, self.progress = agenda, executor, store, progress
+        self.agenda, self.executor, self.store, self.progress, self.share = agenda, executor, store, progress, share
         self.tally = Tally()
-        self._payload, self._identity = payload, identity
+        self.backlog = Backlog(store, progress.log)
+        self.payload, self._identity = payload, identity
         self._flying: dict[str, Job] = {}
         self._since: dict[str, float] = {}  # when those were handed out
-        self._rows: list[Row] = []
-        self._supersedes: list[tuple[str, str]] = []
-        self._next_commit = monotonic() + COMMIT_SECONDS
-        self._failures = 0  # commits in a row that the disk refused
         self._best: dict[str, tuple[float, str]] = {}
         self._latest = ""
 
@@ -75,27 +78,41 @@ class Driver:
         try:
             while not interrupt.hit and self._hand_out():
                 self._take(interrupt)
-                if monotonic() >= self._next_commit:
-                    self._commit()
-                self.progress.update(self._standing())
+                self._commit()
+                self._tell()
         finally:
             try:
-                self._flush()
+                self.share.release(self.backlog.flush())
             finally:
                 self.executor.close()
+                self.share.close()
         self.progress.update(self._standing())
 
     def _hand_out(self) -> bool:
         """Give every free place a trial, unless the disk refuses commits; return whether work is left."""
-        while not self._failures and self.executor.free() and (job := self.agenda.pop()):
-            self._flying[job.trial.key], self._since[job.trial.key] = job, monotonic()
-            self.executor.submit(job.trial.key, self._payload(job.trial, job.attempt))
-        return bool(self._flying) or self._failures > 0 or not self.agenda.is_empty
+        self._learn()
+        while not self.backlog.is_stuck and (job := self.agenda.pop(self.executor.free)):
+            if self.share.take(job):
+                self._flying[job.trial.key], self._since[job.trial.key] = job, monotonic()
+                self.executor.submit(job.trial.key, self.payload(job.trial, job.attempt), job.share)
+            self._learn()  # the moment in which it was taken may be just after another driver finished it
+        is_working = bool(self._flying) or self.share.is_waiting or not self.agenda.is_empty
+        if not is_working:
+            self._commit(now=True)
+        return is_working or self.backlog.is_stuck
+
+    def _learn(self) -> None:
+        """Take the results of other drivers, and back from them what they have dropped."""
+        for job, row in self.share.results(self.agenda):
+            self.tally.elsewhere += 1
+            self.agenda.settle(job.trial, row)
+        for job in self.share.dropped():
+            self.agenda.put_back(job)
 
     def _take(self, interrupt: Interrupt) -> None:
         try:
             interrupt.breakable = self.executor.inline
-            answers = self.executor.poll(0.5)
+            answers = self.executor.poll(POLL_SECONDS)
         except KeyboardInterrupt:
             return
         finally:
@@ -105,14 +122,17 @@ class Driver:
             self._settle(self._flying.pop(answer.key), answer)
 
     def _settle(self, job: Job, answer: Answer) -> None:
-        """Keep the rows of a trial; without rows, try again elsewhere or write its end."""
-        if answer.rows is not None:
+        """Keep the rows of a trial, or try it again, or write its end."""
+        verdict = judge(job, answer)
+        if verdict.cause:
+            self.tally.again += 1
+            self.progress.log(f"{_described(job.trial)}: {answer.message or verdict.cause}; tried again")
+            causes = (*job.causes, verdict.cause)
+            self.agenda.put_back(replace(job, attempt=job.attempt + 1, causes=causes, share=verdict.share))
+        elif answer.rows is not None:
             self._keep(job, answer.rows)
-        elif answer.status is Status.LOST and job.attempt < ATTEMPTS:
-            self.progress.log(f"{_described(job.trial)}: {answer.message}; tried again")
-            self.agenda.requeue(job)
         else:
-            self._end(job, answer.status or Status.ERROR, answer.message)
+            self._end(job, verdict.status, answer.message)
 
     def _end(self, job: Job, status: Status, message: str) -> None:
         """Write the one row of a trial that no worker could finish."""
@@ -121,72 +141,46 @@ class Driver:
 
     def _keep(self, job: Job, rows: list[Row]) -> None:
         row = next(row.values for row in rows if row.table == "trials")
-        self._rows += rows
-        self._supersedes += job.supersedes
+        self.backlog.add(rows, job.supersedes)
         if job.reason:
             self.tally.skipped += 1
-            self.agenda.outcomes[job.trial.key] = row
+            self.agenda.skip(job.trial, row)
             return
         self.tally.run += 1
-        self.tally.failed += row["status"] in FAILED
         if row["status"] in FAILED:
+            self.tally.failed += 1
             self.progress.log(f"{_described(job.trial)}: {row['status']}: {row['message']}")
         self.agenda.settle(job.trial, row)
         self._note_best(job.trial, row)
 
-    def _commit(self) -> None:
-        """Commit what has gathered; a disk that refuses stops the handing out until it takes the rows."""
-        self._next_commit = monotonic() + COMMIT_SECONDS * 2**self._failures
-        if not self._rows:
-            return
-        try:
-            self._store()
-        except OSError as error:
-            self._failures = min(self._failures + 1, 6)
-            self.progress.log(
-                f"cannot write to {self.store.root}: {error}; {counted(len(self._rows), 'row')} kept and tried again"
-            )
-            return
-        self._rows, self._supersedes, self._failures = [], [], 0
+    def _commit(self, *, now: bool = False) -> None:
+        if keys := self.backlog.commit(now=now):
+            self.share.release(keys)
+            self.tally.failed += self.backlog.unstorable
+            self.backlog.unstorable = 0
+            with suppress(OSError):  # a disk that refuses this keeps what it has
+                tidy(self.store)
 
-    def _flush(self) -> None:
-        """Commit what is left; wait for the disk a few times before giving up.
+    def _tell(self) -> None:
+        """Show how far the run is, here and to `status` elsewhere."""
+        standing = self._standing()
+        self.progress.update(standing)
+        while self.executor.notes:
+            self.progress.log(self.executor.notes.pop(0))
+        self.share.beat(standing, self._running)
 
-        Raises:
-            OSError: the disk refuses to the end.
-        """
-        for attempt in range(PATIENCE):
-            self._commit()
-            if not self._rows:
-                return
-            sleep(2**attempt)
-        self._store()
-
-    def _store(self) -> None:
-        """Commit the rows; a trial whose values do not fit their columns becomes an error, its neighbours are kept."""
-        try:
-            self.store.commit(self._rows, supersedes=self._supersedes)
-        except ValueError:
-            self._rows = [row for key, rows in _by_key(self._rows).items() for row in self._storable(key, rows)]
-            self.store.commit(self._rows, supersedes=self._supersedes)
-
-    def _storable(self, key: str, rows: list[Row]) -> list[Row]:
-        try:
-            for table in {row.table for row in rows}:
-                table_from_rows(table, [row.values for row in rows if row.table == table])
-        except ValueError as error:
-            self.tally.failed += 1
-            values = {name: value for name, value in rows[-1].values.items() if name in _PLAIN and isinstance(value, str)}
-            return [Row("trials", {**values, "key": key, "status": str(Status.ERROR), "message": str(error)})]
-        return rows
+    def _running(self) -> list[dict[str, Any]]:
+        """Return what is at work, the longest first."""
+        now = monotonic()
+        longest = sorted(self._since, key=self._since.__getitem__)[:SHOWN]
+        return [{"trial": _described(self._flying[key].trial), "seconds": round(now - self._since[key])} for key in longest]
 
     def _standing(self) -> Standing:
         now = monotonic()
         running = [(job.trial, now - self._since[key]) for key, job in self._flying.items()]
         seconds = self.agenda.seconds_left(running, max(1, self.executor.places))
-        return Standing(
-            self.tally.run, self.tally.failed, self.agenda.left, len(running), seconds, self._latest, _longest(running),
-        )  # fmt: skip
+        what = _longest(running) or self.share.described
+        return Standing(self.tally.run, self.tally.failed, self.agenda.left, len(running), seconds, self._latest, what)
 
     def _note_best(self, trial: Trial, row: Mapping[str, Any]) -> None:
         """Remember the best validation value of the task that was last at work."""
@@ -198,13 +192,6 @@ class Driver:
             self._best[task] = value, f"{trial.optimizer_label} on {trial.network_label}"
         value, method = self._best[task]
         self._latest = f"best {task} {trial.task.primary} {value:.4g} ({method})"
-
-
-def _by_key(rows: list[Row]) -> dict[str, list[Row]]:
-    found: dict[str, list[Row]] = {}
-    for row in rows:
-        found.setdefault(row.values["key"], []).append(row)
-    return found
 
 
 def _longest(running: Sequence[tuple[Trial, float]]) -> str:

@@ -7,8 +7,7 @@ from collections.abc import Callable, Mapping
 from time import sleep
 from typing import TYPE_CHECKING, Any
 
-from suite.executor import Answer
-from suite.trial import Status
+from suite.executor import Answer, Cause
 
 if TYPE_CHECKING:
     from suite.worker import Worker
@@ -20,10 +19,12 @@ class LocalExecutor:
     """The executor of `--local`; what a trial raises is shown in full."""
 
     places = 1
+    gpus = 0  # no other trial to share one with
     inline = True
 
     def __init__(self, make_worker: Callable[[], Worker]) -> None:
         self._make_worker = make_worker
+        self.notes: list[str] = []
         self._waiting: tuple[str, Mapping[str, Any]] | None = None
         self._handler: logging.Handler = logging.NullHandler()
 
@@ -34,11 +35,11 @@ class LocalExecutor:
         LOGGER.setLevel(logging.DEBUG)
         self._worker = self._make_worker()
 
-    def free(self) -> bool:
-        """Return whether no trial waits."""
+    def free(self, share: float | None = None) -> bool:
+        """Return whether no trial waits; each is alone here."""
         return self._waiting is None
 
-    def submit(self, key: str, payload: Mapping[str, Any]) -> None:
+    def submit(self, key: str, payload: Mapping[str, Any], share: float | None = None) -> None:
         """Keep the trial for the next `poll`."""
         self._waiting = key, payload
 
@@ -53,7 +54,7 @@ class LocalExecutor:
             return [Answer(key, self._worker.run(payload))]
         except Exception as error:  # the loop catches what competitors raise; this is data that cannot be read, or a bug
             LOGGER.debug("the trial could not run", exc_info=True)
-            return [Answer(key, None, Status.ERROR, f"{type(error).__name__}: {error}")]
+            return [Answer(key, None, Cause.ERROR, f"{type(error).__name__}: {error}")]
 
     def close(self) -> None:
         """Forget the trial that waits."""

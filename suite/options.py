@@ -60,12 +60,15 @@ Workers = Annotated[
 Cpus = Annotated[str, typer.Option("--cpus-per-trial", metavar="N", help="Also the threads.", rich_help_panel=WHERE)]
 Gpus = Annotated[
     str | None,
-    typer.Option("--gpus-per-trial", metavar="F|auto", help="Share of a GPU for each trial.", rich_help_panel=WHERE),
+    typer.Option(
+        "--gpus-per-trial", metavar="F|auto", help="Share of a GPU for each trial; auto measures it.", rich_help_panel=WHERE
+    ),
 ]
 Timeout = Annotated[str | None, typer.Option(metavar="S", help="Seconds a trial may take.", rich_help_panel=WHERE)]
 KeepStale = Annotated[
     bool, typer.Option("--keep-stale", help="Keep results of code that has changed since.", rich_help_panel=HOW)
 ]
+Retime = Annotated[bool, typer.Option("--retime", help="Time finished evaluations again, each alone.", rich_help_panel=HOW)]
 Retry = Annotated[
     list[Status] | None,
     typer.Option(metavar="STATUS", help="Repeat trials that ended so, such as error; repeatable.", rich_help_panel=HOW),
@@ -108,7 +111,7 @@ def number(text: str) -> float:
 
 
 class ListFormat(StrEnum):
-    """How `list` shows it."""
+    """How `list`, `plan` and `status` show it."""
 
     TABLE = "table"
     JSON = "json"
@@ -122,3 +125,6 @@ class Format(StrEnum):
     JSON = "json"
     PARQUET = "parquet"
     MARKDOWN = "markdown"
+
+
+Form = Annotated[ListFormat, typer.Option("--format", help="json is for scripts.")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -28,8 +29,12 @@ class Pace:
     >>> pace.measure({**sgd, "budget": 100, "wall_seconds": 7, "seconds": 5})
     >>> pace.seconds(("digits", "mlp", "sgd"), 40), pace.seconds(("wine", "mlp", "adam"), 200)
     (4.0, 12.0)
+    >>> pace.is_timed(("digits", "mlp", "sgd")), pace.is_timed(("wine", "mlp", "adam")), pace.here.total()
+    (True, False, 1)
     """
 
+    here: Counter[str] = field(default_factory=Counter)  # trials of this run that have been timed, by device
+    elsewhere: Counter[str] = field(default_factory=Counter)  # of other runs, likewise
     _here: dict[tuple, _Sums] = field(default_factory=dict)
     _elsewhere: dict[tuple, _Sums] = field(default_factory=dict)
 
@@ -39,12 +44,18 @@ class Pace:
         if not wall or row.get("status") == "skipped":
             return
         training = wall if training is None else min(training, wall)
+        (self.elsewhere if elsewhere else self.here)[row.get("device") or "cpu"] += 1
         known = self._elsewhere if elsewhere else self._here
         for group in _groups((row["task"], row["network"], row["optimizer"])):
             old = known.get(group, _Sums())
             known[group] = _Sums(
                 old.trials + 1, old.budget + row["budget"], old.training + training, old.around + wall - training
             )
+
+    def is_timed(self, method: Method) -> bool:
+        """Return whether trials of these very competitors have been timed, of whatever budget."""
+        closest = _groups(method)[0]
+        return closest in self._here or closest in self._elsewhere
 
     def seconds(self, method: Method, budget: float, trials: int = 1) -> float | None:
         """Return the expected duration of trials with that budget together; None if nothing has been measured."""

@@ -13,23 +13,24 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from suite import grids, selection
-from suite.agenda import IDENTITY, Agenda, Stored
+from suite.agenda import IDENTITY, OUTCOME, Agenda, Stored
 from suite.catalog import Catalog
+from suite.medium import Uri, location
 from suite.provenance import fingerprint
+from suite.retiming import retimings
 from suite.store import Store
 from suite.trial import name_of
 
 if TYPE_CHECKING:
     from suite.run import RunOptions
+    from suite.trial import Trial
     from tasks.contract import Task
 
 RUNS = Path("results") / "runs"
+JOB_COPIES = "working_dir_files"  # the folder in which Ray unpacks what is submitted
 EARLIER_FILES = 100  # of each other run that are read for how long trials take
-DURATIONS = ("task", "network", "optimizer", "budget", "status", "seconds", "wall_seconds")
-COLUMNS = (
-    "key", "status", "message", *IDENTITY, "seconds", "wall_seconds", "primary", "higher_is_better", "target_gradients",
-    "best_validation",
-)  # fmt: skip
+DURATIONS = ("task", "network", "optimizer", "budget", "status", "seconds", "wall_seconds", "device")
+COLUMNS = tuple(dict.fromkeys(("key", *OUTCOME, *IDENTITY, "seconds", "wall_seconds", "device")))  # of a stored trial
 
 
 class Prepared(NamedTuple):
@@ -67,15 +68,18 @@ def prepare(options: RunOptions) -> Prepared:
     if not items:
         raise FileNotFoundError(next(iter(missing.values())))
     store = Store(out_dir(options))
+    stored = read_stored(store)
+    notes: list[str] = []
+
+    def code(trial: Trial) -> str:
+        return fingerprint(trial, root)[0]
+
+    if options.retime:
+        items, notes = retimings(items, stored, store, catalog, code, keep_stale=options.keep_stale)
     agenda = Agenda(
-        items,
-        read_stored(store),
-        lambda trial: fingerprint(trial, root)[0],
-        keep_stale=options.keep_stale,
-        retry=options.retry,
-        elsewhere=read_durations(store.root),
+        items, stored, code, keep_stale=options.keep_stale, retry=options.retry, elsewhere=read_durations(store.root)
     )
-    notes = [f"left out {name_of(task)}: {message}" for task, message in missing.items()]
+    notes += [f"left out {name_of(task)}: {message}" for task, message in missing.items()]
     notes += [f"damaged: {store.root / file}; what it held counts as missing" for file in store.damaged]
     return Prepared(grid_name(options.grid), catalog, items, root, store, agenda, notes)
 
@@ -94,20 +98,39 @@ def grid_name(text: str) -> str:
 
 
 def out_dir(options: RunOptions) -> Path:
-    """Return the folder of the run."""
-    return options.out or RUNS / grid_name(options.grid)
+    """Return the folder of the run.
+
+    Raises:
+        ValueError: it would not outlive the run.
+    """
+    return lasting(options.out or RUNS / grid_name(options.grid))
+
+
+def lasting(folder: Path) -> Path:
+    """Return the folder, unless it is in the copy of this tree in which `ray job submit` runs a command.
+
+    Raises:
+        ValueError: it is; Ray removes the copy when it needs the space.
+    """
+    place = location(folder)
+    if isinstance(place, Path) and JOB_COPIES in place.resolve().parts:
+        raise ValueError(f"{folder} lies in the job's copy of this tree, which Ray deletes; give --out an absolute path")
+    return folder
 
 
 @contextmanager
-def writable(folder: Path) -> Iterator[None]:
+def writable(folder: Path | None) -> Iterator[None]:
     """Make sure that the folder of a run can be written to; what is made for that goes again if it stays empty.
+
+    An object store (None) says so itself, at the first commit.
 
     Raises:
         ValueError: it cannot be written to.
     """
     made: list[Path] = []
     try:
-        _try_to_write(folder, made)
+        if folder is not None:
+            _try_to_write(folder, made)
         yield
     finally:
         for path in reversed(made):
@@ -129,7 +152,7 @@ def read_stored(store: Store) -> dict[str, Stored]:
     return rows
 
 
-def read_durations(root: Path) -> Iterator[dict[str, Any]]:
+def read_durations(root: Path | Uri) -> Iterator[dict[str, Any]]:
     """Yield how long the trials of all runs but `root` took; what cannot be read is passed over."""
     for data in sorted(RUNS.glob("*/data")):
         if data.parent.absolute() != root:
@@ -145,7 +168,7 @@ def _try_to_write(folder: Path, made: list[Path]) -> None:
             if not path.is_dir():
                 path.mkdir(exist_ok=True)
                 made.append(path)
-        for path in (folder, folder / "data", folder / "commits"):
+        for path in (folder, *(folder / name for name in ("data", "commits", "leases", "live"))):
             if path.is_dir():
                 with TemporaryFile(dir=path) as file:
                     file.write(b"fosbench")
@@ -185,8 +208,10 @@ def _missing_data(tasks: Iterable[Task], root: Path | None, named: set[str], dow
 
 
 def _unreadable(task: Task, root: Path | None, download: bool) -> str:
-    """Return why a task cannot be loaded; empty if it can. What it reads stays cached for a local run."""
+    """Return why a task cannot be loaded; empty if it can. What it reads is kept, for a run here or for all workers."""
     import torch
+
+    from tasks import sharing
 
     try:
         if download and root is not None:
@@ -195,7 +220,8 @@ def _unreadable(task: Task, root: Path | None, download: bool) -> str:
     except (OSError, RuntimeError) as error:  # torchvision raises RuntimeError where no mirror answers
         return f"{name_of(task)} could not be downloaded: {(str(error).splitlines() or [''])[0]}"
     try:
-        task.load(root, torch.Generator().manual_seed(0))
+        if not sharing.raw(task, root):
+            task.load(root, torch.Generator().manual_seed(0))
     except FileNotFoundError as error:
         return str(error)
     return ""

@@ -19,7 +19,10 @@ from suite.source import ROOT, imports, read
 
 LOOP = ("suite/train.py", "suite/worker.py", "suite/memory.py", "suite/trial.py", "baselines/oracle.py")
 BOUNDARY = ("suite/catalog.py", "suite/provenance.py")  # they find and label what runs; it does not depend on how
-LIBRARIES = ("torch", "torchvision", "numpy", "ray", "pyarrow", "duckdb", "pytorch_optimizer", "scikit-learn")
+# Another version of these may change a number. That makes no result stale, as an update of PyTorch would then throw away
+# a whole run of which nearly all stays what it was; `plan` and `why` say which results came from which version.
+NUMERIC = ("torch", "torchvision", "numpy", "pytorch_optimizer", "scikit-learn")
+LIBRARIES = (*NUMERIC, "ray", "pyarrow", "duckdb")
 
 
 @cache
@@ -67,6 +70,20 @@ def changed(parts: dict[str, str], today: dict[str, str]) -> list[str]:
     return lines
 
 
+def updated(then: str | None) -> list[str]:
+    """Return one phrase for each library that computes whose version is not what it was.
+
+    Args:
+        then: the column `versions` of a row.
+
+    >>> updated('{"torch": "1.0"}') == [f"torch 1.0 then, {version('torch')} now"], updated(None)
+    (True, [])
+    """
+    before, now = json.loads(then or "{}"), json.loads(environment()["versions"])
+    pairs = [(name, before[name], now[name]) for name in NUMERIC if name in before and before[name] != now[name]]
+    return [f"{name} {old or 'missing'} then, {new or 'missing'} now" for name, old, new in pairs]
+
+
 @cache
 def environment() -> dict[str, str]:
     """Return what a row says about where it was made; libraries are asked for their versions without being imported."""
@@ -78,6 +95,15 @@ def environment() -> dict[str, str]:
         "commit": _commit(ROOT),
         "host": _host(),
     }
+
+
+def bare_hash(source: bytes) -> str:
+    """Hash a program as it is written back without comments, docstrings and layout.
+
+    >>> bare_hash(b"a = 1  # why") == bare_hash(b"a=1"), bare_hash(b"a = 1") == bare_hash(b"a = 2")
+    (True, False)
+    """
+    return hashlib.sha256(ast.unparse(_Bare().visit(ast.parse(source))).encode()).hexdigest()[:12]
 
 
 @cache
@@ -122,9 +148,8 @@ def _file_of(module: str) -> Path:
 @cache
 def _code_hash(path: Path) -> str:
     """Hash a file as it is written back without comments, docstrings and layout."""
-    read(path)  # says in a sentence what is wrong with the file; its tree is shared, the one below is changed
-    bare = _Bare().visit(ast.parse(path.read_bytes()))
-    return hashlib.sha256(ast.unparse(bare).encode()).hexdigest()[:12]
+    read(path)  # says in a sentence what is wrong with the file
+    return bare_hash(path.read_bytes())
 
 
 class _Bare(ast.NodeTransformer):

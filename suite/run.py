@@ -1,4 +1,4 @@
-"""`run` and `plan`: from options to a finished run, whatever executes it."""
+"""`run`: from options to a finished run, whatever executes it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from suite.trial import Status, Trial, label_of
+from suite.trial import Status, Trial
 
 if TYPE_CHECKING:
     from suite.agenda import Agenda
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from suite.prepare import Prepared
 
 INTERRUPTED = 130
-ENOUGH, BETTER = 6, 8  # tasks or seeds that a comparison needs
-SHOWN = 20  # reasons of skipped trials that `plan` lists
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +44,7 @@ class RunOptions:
     gpus_per_trial: str | None = None  # a number, or "auto"
     timeout: float | None = None  # seconds of one trial
     keep_stale: bool = False
+    retime: bool = False  # finished evaluations again, alone
     retry: tuple[str, ...] = ()  # ends to repeat
 
 
@@ -69,68 +68,56 @@ def run(options: RunOptions) -> int:
     return INTERRUPTED
 
 
-def plan(options: RunOptions) -> str:
-    """Say what `run` would do with the same options.
-
-    Raises:
-        ValueError: the options are wrong.
-        FileNotFoundError: something that the user named is missing.
-    """
-    from suite.prepare import prepare
-    from suite.progress import counted, duration
-
-    prepared = prepare(options)
-    agenda, places = prepared.agenda, _places(options)
-    seconds, cells, tasks = agenda.seconds_left(places=places), prepared.items, {item.task for item in prepared.items}
-    lines = [
-        f"grid {prepared.name}: {counted(len(cells), 'cell')} on {counted(len(tasks), 'task')}",
-        f"to run: {agenda.left} (stale: {agenda.stale}); already there: {agenda.there}; to skip: {len(agenda.skips)}",
-        "expected time: unknown, as no trial of this or another run has been timed yet" if seconds is None
-        else f"expected time on {counted(places, 'worker')}: {duration(seconds)}",
-        f"results in {prepared.store.root}",
-        *_decidable(prepared), *_skipped(prepared), *prepared.notes,
-    ]  # fmt: skip
-    return "\n".join(lines)
-
-
 def _run(options: RunOptions, interrupt: Interrupt) -> int:
+    from suite.planning import skipped_lines
     from suite.prepare import prepare, writable
 
     prepared = prepare(options)
     agenda, root = prepared.agenda, prepared.store.root
     _refuse_impossible(agenda)
-    for note in [*prepared.notes, *_skipped(prepared)]:
+    for note in [*prepared.notes, *skipped_lines(prepared)]:
         _say(note)
-    with writable(root):
+    with writable(prepared.store.folder):
         if not agenda.left and not agenda.skips:
             _say(f"nothing to run, {agenda.there} already there; results in {root}")
             prepared.store.write_views()
             return 0
         driver = _driver(options, prepared, _executor(options, prepared) if agenda.left else _idle())
+        driver.share.open()
         _say(_opening(options, prepared))
         try:
-            _drive(driver, interrupt)
+            _drive(driver, interrupt, measures=options.gpus_per_trial == "auto" and not options.retime)
         except KeyboardInterrupt:  # while workers started, or between two steps of a trial in this process
             interrupt.hit = True
         return _finish(prepared, driver, interrupt.hit)
 
 
-def _drive(driver: Driver, interrupt: Interrupt) -> None:
+def _drive(driver: Driver, interrupt: Interrupt, *, measures: bool) -> None:
+    from suite import pilot
+
     with driver.progress:
         try:
             driver.executor.start()
         except BaseException as error:
             driver.executor.close()
+            driver.share.close()
             if interrupt.hit:  # whatever Ray made of it
                 raise KeyboardInterrupt from error
             raise
         interrupt.breakable = False
         interrupt.take()  # Ray installs handlers of its own
+        if measures:
+            driver.agenda.shares, notes = pilot.measure(
+                driver.agenda, driver.executor, driver.payload, pilot.known(driver.store),
+                is_interrupted=lambda: interrupt.hit,
+            )  # fmt: skip
+            driver.executor.notes += notes
         driver.drive(interrupt)
 
 
 def _opening(options: RunOptions, prepared: Prepared) -> str:
     """Say what is about to happen, before the seconds that it takes to start."""
+    from suite.forecast import workers
     from suite.progress import counted
 
     address = options.address or os.environ.get("RAY_ADDRESS")
@@ -141,20 +128,16 @@ def _opening(options: RunOptions, prepared: Prepared) -> str:
     elif address and address != "local":
         how = f"joining the Ray cluster at {address}"
     else:
-        how = f"starting {counted(_places(options), 'worker')}"
+        how = f"starting {counted(workers(options), 'worker')}"
     return f"{counted(prepared.agenda.left, 'trial')} to run; {how}; results go to {prepared.store.root}"
-
-
-def _places(options: RunOptions) -> int:
-    """Return how many trials run at once on this machine, as far as its cores tell."""
-    here = 1 if options.local else max(1, int((os.cpu_count() or 1) / options.cpus_per_trial))
-    return options.workers or here
 
 
 def _driver(options: RunOptions, prepared: Prepared, executor: Executor) -> Driver:
     from suite.driver import Driver
+    from suite.prepare import COLUMNS
     from suite.progress import Progress
     from suite.provenance import environment, fingerprint
+    from suite.share import Share
     from suite.worker import identity_of
 
     here = environment()
@@ -172,7 +155,10 @@ def _driver(options: RunOptions, prepared: Prepared, executor: Executor) -> Driv
         known = {"primary": task.primary, "higher_is_better": task.higher_is_better, "target": task.target}
         return {**identity_of(trial, prepared.catalog), **here, **known, **origin(trial, attempt)}
 
-    return Driver(prepared.agenda, executor, prepared.store, Progress(), payload=payload, identity=identity)
+    share = Share(prepared.store, prepared.name, COLUMNS)
+    return Driver(
+        prepared.agenda, executor, prepared.store, Progress(), share=share, payload=payload, identity=identity,
+    )  # fmt: skip
 
 
 def _executor(options: RunOptions, prepared: Prepared) -> Executor:
@@ -180,10 +166,13 @@ def _executor(options: RunOptions, prepared: Prepared) -> Executor:
     plugins = {path.name: path.read_text() for path in prepared.catalog.plugins}
     if not options.local:
         from suite.cluster import RayExecutor
+        from tasks import sharing
 
+        tasks = {item.task for item in prepared.items}
         return RayExecutor(
             address=options.address, workers=options.workers, cpus=options.cpus_per_trial, gpus=options.gpus_per_trial,
-            root=prepared.root, plugins=plugins, timeout=options.timeout,
+            root=prepared.root, plugins=plugins, timeout=options.timeout, exclusive=options.retime,
+            data=lambda: sharing.collect(tasks, prepared.root),
         )  # fmt: skip
     import torch
 
@@ -203,38 +192,29 @@ def _idle() -> Executor:
 
 
 def _finish(prepared: Prepared, driver: Driver, interrupted: bool) -> int:
-    """Write the views, say what was done, and return the exit code."""
+    """Put the files together, write the views, say what was done, and return the exit code."""
+    from suite.compaction import compact
     from suite.progress import counted
     from suite.summary import lines
 
-    prepared.store.write_views()
+    try:
+        if not interrupted:
+            compact(prepared.store, thorough=False)
+        prepared.store.write_views()
+    except OSError as error:  # everything is committed; the next run does it
+        _say(f"the files in {prepared.store.root} could not be put together: {error.strerror or error}; nothing is lost")
     tally, agenda = driver.tally, prepared.agenda
     for line in lines(agenda.outcomes.values(), prepared.name == "targets"):
         _say(line)
     _say(
-        f"{tally.run} run{f' ({tally.failed} failed)' * (tally.failed > 0)}, {agenda.there} already there, "
+        f"{tally.run} run{f' ({tally.failed} failed)' * (tally.failed > 0)}, "
+        f"{f'{tally.elsewhere} by another driver, ' * (tally.elsewhere > 0)}{agenda.there} already there, "
         f"{tally.skipped} skipped; results in {prepared.store.root}"
     )
     if interrupted:
         _say(f"interrupted with {counted(agenda.left, 'trial')} left; the same command goes on from here")
         return INTERRUPTED
     return 1 if tally.failed else 0
-
-
-def _decidable(prepared: Prepared) -> list[str]:
-    """Warn of a design that is too small to compare methods, over tasks or on one."""
-    from suite.progress import counted
-
-    tasks = len({item.task for item in prepared.items})
-    seeds = min((getattr(item, "seeds", 0) for item in prepared.items), default=0)
-    found = []
-    for number, noun, where in ((tasks, "task", "over tasks"), (seeds, "seed", "on one task")):
-        if 0 < number < ENOUGH:
-            needed = f"{ENOUGH} are needed for any test {where} to reach 5 %"
-            found.append(f"{counted(number, noun)} cannot decide which method is better: {needed}, {BETTER} are recommended")
-        elif 0 < number < BETTER:
-            found.append(f"{counted(number, noun)} are just enough for a test {where}: {BETTER} are recommended")
-    return found
 
 
 def _refuse_impossible(agenda: Agenda) -> None:
@@ -251,20 +231,6 @@ def _refuse_impossible(agenda: Agenda) -> None:
         return
     more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
     raise ValueError(f"no cell of this selection can work: {next(iter(reasons))}{more}")
-
-
-def _skipped(prepared: Prepared) -> list[str]:
-    """Name the reasons for which trials are skipped, each once, with the number of its trials and its tasks."""
-    from suite.progress import counted
-
-    reasons: dict[str, list[str]] = {}
-    for job in prepared.agenda.skips:
-        reasons.setdefault(job.reason, []).append(label_of(job.trial.task))
-    lines = [
-        f"to skip: {counted(len(tasks), 'trial')} on {', '.join(dict.fromkeys(tasks))}: {reason}"
-        for reason, tasks in reasons.items()
-    ]
-    return lines[:SHOWN] + [f"... and {len(lines) - SHOWN} more reasons"] * (len(lines) > SHOWN)
 
 
 def _say(text: str) -> None:

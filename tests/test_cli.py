@@ -202,7 +202,7 @@ def test_list_shows_plugins(folder, capsys):
 def test_plan_says_what_is_there(results, capsys):
     code, out, _ = call(capsys, "plan", "--grid", str(results.parent / "mini.py"), "--out", str(results))
     assert code == 0
-    assert "already there: 2" in out
+    assert "there        2 trials" in out
 
 
 def test_status(results, capsys):
@@ -259,65 +259,6 @@ def test_the_help_of_query_names_what_there_is(results, capsys):
     assert [name for name in names if name not in text] == []
     assert EXAMPLE in text
     assert call(capsys, "query", EXAMPLE, "--out", str(results))[0] == 0
-
-
-def first_key(capsys, results):
-    sql = "SELECT key FROM trials WHERE status = 'diverged'"
-    return call(capsys, "query", sql, "--out", str(results), "--format", "csv")[1].split()[1]
-
-
-def test_why(results, capsys):
-    key = first_key(capsys, results)
-    code, out, err = call(capsys, "why", key[:6], "--out", str(results))
-    lines = dict(line.split(maxsplit=1) for line in out.splitlines())
-    assert f"FROM flight WHERE key = '{key}'" in out
-    assert (code, err) == (0, "")
-    assert (lines["key"], lines["task"], lines["optimizer"]) == (key, "quadratic", "sgd(lr=10.0)")
-    assert lines["status"].startswith("diverged: the training loss stayed above")
-    assert lines["code"] == "is the same today"
-    assert json.loads(lines["spec"])["budget"] == 200
-
-
-def test_why_names_the_files_that_changed(results, capsys, monkeypatch):
-    from suite import reading
-
-    key, today = first_key(capsys, results), reading.fingerprint
-    monkeypatch.setattr(reading, "fingerprint", lambda *of: ("0", {**today(*of)[1], "baselines/flops.py": "other"}))
-    assert "baselines/flops.py changed" in call(capsys, "why", key, "--out", str(results))[1]
-
-
-SIGN = """
-import torch
-from baselines.contract import Optimizer, tunable
-
-class SignDescent(Optimizer):
-    lr: float = tunable(1e-3, 1e-5, 1e-1, log=True)
-
-    def init(self, params):
-        return None
-
-    def step(self, oracle, params, state, generator, rate):
-        _, grads = oracle.grad(params)
-        return {name: p - self.lr * rate * torch.sign(grads[name]) for name, p in params.items()}, state
-"""
-
-
-def test_why_of_a_plugin_asks_for_it(folder, capsys):
-    (folder / "sign_descent.py").write_text(SIGN)
-    line = "run --grid smoke --plugin sign_descent.py --task quadratic --optimizer sign_descent --seeds 1 --budget 3 --local"
-    assert call(capsys, *line.split(), "--out", "run")[0] == 0
-    key = call(capsys, "query", "SELECT key FROM trials LIMIT 1", "--out", "run", "--format", "csv")[1].split()[1]
-    text = call(capsys, "why", key, "--out", "run")[1]
-    assert "optimizer sign_descent came from a plugin; add --plugin sign_descent.py" in text
-    again = call(capsys, "why", key, "--out", "run", "--plugin", "sign_descent.py")[1]
-    assert "is the same today" in again
-
-
-@pytest.mark.parametrize(("key", "message"), [("zz", "has a key that begins with 'zz'"), ("", "several keys begin with ''")])
-def test_why_refuses(results, capsys, key, message):
-    code, out, err = call(capsys, "why", key, "--out", str(results))
-    assert (code, out) == (2, "")
-    assert message in err
 
 
 def test_a_damaged_file_is_named(results, tmp_path, capsys):
@@ -400,7 +341,7 @@ def test_run_passes_every_option_on(folder, monkeypatch):
     line = (
         "run --grid smoke --out o --only task=wine --seeds 3 --budget 0.1x --task wine --task digits --network mlp "
         "--optimizer sgd(lr=0.1) --data . --download --local --address a:1 --workers 2 --cpus-per-trial 2 "
-        "--gpus-per-trial 0.25 --timeout 9 --keep-stale --retry error --retry lost"
+        "--gpus-per-trial 0.25 --timeout 9 --keep-stale --retime --retry error --retry lost"
     )
     assert main(line.split()) == 1
     given = {name: value for name, value in vars(seen[0]).items() if name not in ("out", "data")}
@@ -408,7 +349,8 @@ def test_run_passes_every_option_on(folder, monkeypatch):
         "grid": "smoke", "only": "task=wine", "seeds": 3, "budget": "0.1x", "tasks": ("wine", "digits"),
         "networks": ("mlp",), "optimizers": ("sgd(lr=0.1)",), "plugins": (), "download": True, "local": True,
         "address": "a:1", "workers": 2,
-        "cpus_per_trial": 2.0, "gpus_per_trial": "0.25", "timeout": 9.0, "keep_stale": True, "retry": ("error", "lost"),
+        "cpus_per_trial": 2.0, "gpus_per_trial": "0.25", "timeout": 9.0, "keep_stale": True,
+        "retime": True, "retry": ("error", "lost"),
     }  # fmt: skip
 
 

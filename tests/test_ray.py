@@ -3,7 +3,7 @@
 import pyarrow.parquet as pq
 import pytest
 
-from suite import cluster
+from suite import places
 from suite.run import RunOptions, run
 from suite.store import Store
 
@@ -54,7 +54,7 @@ def grid(catalog):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """Run once; return the exit code, the rows by (optimizer, seed, stage), and the store."""
+    """Run once; return the exit code, the rows, the store, and what is left of temporary files."""
     folder = tmp_path_factory.mktemp("ray")
     (folder / "rogue.py").write_text(PLUGIN)
     texts = (
@@ -65,12 +65,16 @@ def finished(tmp_path_factory):
         grid=str(folder / "grid.py"), out=folder / "out", plugins=(folder / "rogue.py",), workers=2, timeout=15.0,
     )  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cluster, "GRACE_SECONDS", 1.0)
+        patch.setattr(places, "GRACE_SECONDS", 1.0)
         patch.delenv("RAY_ADDRESS", raising=False)
+        (folder / "tmp").mkdir()
+        patch.setenv("TMPDIR", str(folder / "tmp"))  # of the workers
+        patch.setenv("RAY_TMPDIR", "/tmp")  # of Ray, whose paths must be short
         code = run(options)
+    left = list((folder / "tmp").iterdir())
     store = Store(folder / "out")
     rows = [row for file in store.files().files["trials"] for row in pq.read_table(file).to_pylist()]
-    return code, rows, store
+    return code, rows, store, left
 
 
 def of(rows, optimizer):
@@ -78,7 +82,7 @@ def of(rows, optimizer):
 
 
 def test_every_trial_is_there_once(finished):
-    code, rows, store = finished
+    code, rows, store, _ = finished
     assert code == 1  # some ended lost or error
     assert len(rows) == len({row["key"] for row in rows}) == len(store.keys()) == 4 + 3 + 4
 
@@ -86,7 +90,7 @@ def test_every_trial_is_there_once(finished):
 def test_sound_trials_complete_on_two_workers(finished):
     rows = of(finished[1], "adam")
     assert {row["status"] for row in rows} == {"completed"}
-    assert {(row["threads"], row["device"], row["timing"]) for row in rows} == {(1, "cpu", "exclusive")}
+    assert {(row["threads"], row["device"], row["timing"]) for row in rows} == {(1, "cpu", "packed")}
 
 
 def test_a_killed_worker_costs_one_attempt(finished):
@@ -98,6 +102,10 @@ def test_a_trial_that_always_kills_its_worker_is_lost(finished):
     (row,) = [row for row in finished[1] if row["optimizer"] == "rogue"]
     assert (row["status"], row["attempt"]) == ("lost", 3)
     assert "the worker died" in row["message"]
+
+
+def test_workers_that_were_killed_leave_no_files(finished):
+    assert finished[3] == []
 
 
 def test_an_exception_is_an_error(finished):

@@ -9,26 +9,27 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
-from types import SimpleNamespace
 
 import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
-from suite import cluster, driver, prepare, progress, summary
+from suite import backlog, cluster, prepare, progress, summary
+from suite.address import CONNECT_SECONDS
 from suite.agenda import Agenda, Stored
 from suite.catalog import Catalog
 from suite.cell import Cell
 from suite.driver import Driver
-from suite.executor import Answer
-from suite.grids import QUICK_TASKS
+from suite.executor import Answer, Cause
 from suite.interrupt import Interrupt
 from suite.pace import Pace
-from suite.prepare import read_stored
+from suite.planning import plan
+from suite.prepare import COLUMNS, read_stored
 from suite.progress import Progress, Standing
-from suite.run import RunOptions, _decidable, plan, run
+from suite.run import RunOptions, run
+from suite.share import Share
 from suite.store import Store
-from suite.trial import Row, Status, name_of
+from suite.trial import Row, name_of
 from suite.worker import identity_of
 
 ROOT = Path(__file__).parent.parent
@@ -50,21 +51,22 @@ def end(trial, status="completed", code="v1", **measured):
 class StubExecutor:
     """Finishes trials in random order, two at a time; `ends` says how."""
 
-    places, inline = 2, False
+    places, gpus, inline = 2, 0, False
 
     def __init__(self, ends=None, stop_after=None):
         self.ends, self.stop_after = ends or (lambda trial, attempt: end(trial, best_validation=0.5)), stop_after
-        self.flying, self.ran, self.interrupt = {}, [], None
+        self.flying, self.ran, self.interrupt, self.notes, self.shares = {}, [], None, [], []
         self.random = random.Random(0)
 
     def start(self):
         pass
 
-    def free(self):
+    def free(self, share=None):
         return len(self.flying) < self.places
 
-    def submit(self, key, payload):
+    def submit(self, key, payload, share=None):
         assert key not in self.flying
+        self.shares.append(share)
         self.flying[key] = payload
 
     def poll(self, seconds):
@@ -90,8 +92,10 @@ def drive(folder, items, executor=None, code="v1", **policy):
     executor = executor or StubExecutor()
     store = Store(folder)
     agenda = Agenda(items, read_stored(store), lambda trial: code, **policy)
+    share = Share(store, "g", COLUMNS)
+    share.open()
     made = Driver(
-        agenda, executor, store, Progress(),
+        agenda, executor, store, Progress(), share=share,
         payload=lambda trial, attempt: {"spec": trial.spec, "attempt": attempt},
         identity=lambda trial, attempt: {**identity_of(trial, CATALOG), "fingerprint": code, "attempt": attempt},
     )  # fmt: skip
@@ -187,7 +191,7 @@ def test_lost_trials_run_again_and_others_on_request(tmp_path, retry, expected):
 def test_a_worker_that_dies_costs_an_attempt(tmp_path):
     def ends(trial, attempt):
         dies = trial.seed == 0 or (trial.seed == 1 and attempt < 3)
-        return Answer(trial.key, None, Status.LOST, "the worker died") if dies else end(trial)
+        return Answer(trial.key, None, Cause.WORKER, "the worker died") if dies else end(trial)
 
     executor, made = drive(tmp_path, [cell()], StubExecutor(ends))
     assert Counter(t.seed for t in executor.ran) == {0: 3, 1: 3, 2: 1}
@@ -198,7 +202,7 @@ def test_a_worker_that_dies_costs_an_attempt(tmp_path):
 
 
 def test_errors_and_timeouts_are_not_tried_again(tmp_path):
-    ways = {0: Status.ERROR, 1: Status.TIMEOUT, 2: Status.ERROR}
+    ways = {0: Cause.ERROR, 1: Cause.TIMEOUT, 2: Cause.ERROR}
     executor, made = drive(tmp_path, [cell()], StubExecutor(lambda t, a: Answer(t.key, None, ways[t.seed], "why")))
     assert len(executor.ran) == 3
     assert (made.tally.run, made.tally.failed) == (3, 2)
@@ -233,7 +237,7 @@ def test_the_longest_trials_are_handed_out_first():
 
 
 def test_a_full_disk_keeps_the_rows_and_stops_the_handing_out(tmp_path, monkeypatch):
-    monkeypatch.setattr(driver, "COMMIT_SECONDS", 0.0)
+    monkeypatch.setattr(backlog, "COMMIT_SECONDS", 0.0)
     real, left, refused = Store.commit, [2], []
 
     def commit(self, rows, supersedes=()):
@@ -313,14 +317,6 @@ def test_bad_input_is_one_sentence_and_writes_nothing(tmp_path, grid, monkeypatc
     assert not (tmp_path / "out").exists()
 
 
-def test_tasks_without_data_are_left_out_of_mixed_grids(tmp_path, monkeypatch):
-    monkeypatch.delenv("FOSBENCH_DATA", raising=False)
-    text = plan(RunOptions(grid="targets", out=tmp_path / "out", only="optimizer=adamw"))
-    assert "left out etth1: missing data file" in text
-    assert "already there: 0" in text
-    assert not (tmp_path / "out").exists()
-
-
 @pytest.mark.parametrize("writes", [True, False])
 def test_a_folder_that_was_tried_stays_only_with_something_in_it(tmp_path, writes):
     with prepare.writable(tmp_path / "a" / "b"):
@@ -350,33 +346,12 @@ def test_reasons_are_printed_and_exceptions_shown_in_full(tmp_path, grid, capfd)
     assert "1 run (1 failed), 0 already there, 1 skipped" in said
 
 
-@pytest.mark.parametrize(("tasks", "seeds", "expected"), [
-    (1, 1, ["1 task cannot decide which method is better: 6 are needed", "1 seed cannot decide"]),
-    (6, 7, ["6 tasks are just enough for a test over tasks: 8 are recommended", "7 seeds are just enough for a test"]),
-    (8, 8, []),
-])  # fmt: skip
-def test_a_design_that_is_too_small_is_said(tasks, seeds, expected):
-    items = [cell(task=name, seeds=seeds) for name in QUICK_TASKS[:tasks]]
-    notes = _decidable(SimpleNamespace(items=items))
-    assert [note[: len(text)] for note, text in zip(notes, expected, strict=True)] == expected
-
-
 def test_a_single_seed_is_no_median():
     rows = [end(trial, best_validation=0.5) for trial in cell(seeds=1).trials()]
     assert summary.lines(rows, False) == ["best wine accuracy 0.5 (sgd on mlp(width=32), 1 seed, validation)"]
 
 
 # -- how long it takes ----------------------------------------------------------------------------------------------------
-
-
-def test_time_is_known_from_other_runs(tmp_path, grid, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    options = RunOptions(grid=str(grid), local=True)
-    assert "expected time: unknown, as no trial of this or another run has been timed yet" in plan(options)
-    ends = lambda trial, attempt: end(trial, wall_seconds=3.0, seconds=1.0)  # noqa: E731
-    drive(tmp_path / "results" / "runs" / "other", [cell(budget=3, seeds=2)], StubExecutor(ends))
-    assert "expected time on 1 worker: 48 s" in plan(options)  # 16 trials of the same budget
-    assert "results in " + str(tmp_path / "results" / "runs" / "mine") in plan(options)
 
 
 def test_what_is_unknown_takes_as_long_as_what_is_like_it():
@@ -447,7 +422,7 @@ def test_a_signal_during_the_start_ends_it(tmp_path, grid, monkeypatch, capfd, n
 @pytest.mark.slow
 def test_real_trials_in_this_process(tmp_path, grid, capfd):
     options = RunOptions(grid=str(grid), out=tmp_path / "out", local=True)
-    assert "to run: 16 (stale: 0); already there: 0" in plan(options)
+    assert "to run       16 trials" in plan(options)
     assert run(options) == 0
     assert f"16 run, 0 already there, 0 skipped; results in {tmp_path / 'out'}" in (said := capfd.readouterr().err)
     assert said.startswith(f"16 trials to run; one after another in this process; results go to {tmp_path / 'out'}")
@@ -458,7 +433,7 @@ def test_real_trials_in_this_process(tmp_path, grid, capfd):
     captured = capfd.readouterr()
     assert "nothing to run, 16 already there" in captured.err
     assert captured.out == ""
-    assert "to run: 0 (stale: 0); already there: 16" in plan(options)
+    assert "to run       nothing\nthere        16 trials" in plan(options)
 
 
 def start(grid, out):
@@ -488,7 +463,7 @@ def test_a_real_run_that_is_ended_goes_on(tmp_path, grid, number):
         assert process.returncode == 130
         assert f"interrupted with {32 - len(before)} trials left; the same command goes on from here" in said
     options = RunOptions(grid=str(grid), out=out, local=True)
-    assert f"already there: {len(before)}" in plan(options)
+    assert f"there        {len(before)} trial" in plan(options)
     assert run(options) == 0
     after = stored(out)
     assert len(after) == 32
@@ -528,7 +503,7 @@ def test_a_cluster_that_does_not_answer_is_one_sentence():
     begin = time.monotonic()
     with pytest.raises(ValueError, match=r"no Ray cluster answers at 127\.0\.0\.1:1: .*refused"):
         executor.start()
-    assert time.monotonic() - begin < cluster.CONNECT_SECONDS + 1
+    assert time.monotonic() - begin < CONNECT_SECONDS + 1
 
 
 def test_a_value_that_no_column_takes_is_an_error_of_its_trial_alone(tmp_path):

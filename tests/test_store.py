@@ -105,7 +105,7 @@ def test_schema_types_survive_parquet(tmp_path):
     assert table_from_rows("flight", []).num_rows == 0
 
 
-def _fail_from(monkeypatch, step: int, error: BaseException, only_once: bool) -> list[str]:
+def fail_from(monkeypatch, step: int, error: BaseException, only_once: bool) -> list[str]:
     """Let the calls of the store to the system fail from the one numbered `step`; return the list of calls made."""
     made: list[str] = []
 
@@ -127,7 +127,7 @@ def _calls_of_a_commit(tmp_path, monkeypatch) -> list[str]:
     store = Store(tmp_path / "counted")
     store.commit(small("a", 3))
     with monkeypatch.context() as patch:
-        made = _fail_from(patch, 10**6, Killed(), only_once=True)
+        made = fail_from(patch, 10**6, Killed(), only_once=True)
         store.commit(small("b", 3))
     return made
 
@@ -142,7 +142,7 @@ def test_failure_at_every_step_of_a_commit(tmp_path, monkeypatch, kind):
         store.commit(small("a", 3))
         error = Killed() if kind == "killed" else OSError(errno.ENOSPC, "No space left on device")
         with monkeypatch.context() as patch:
-            _fail_from(patch, step, error, only_once=kind == "refused once")
+            fail_from(patch, step, error, only_once=kind == "refused once")
             try:
                 store.commit(small("b", 2))
             except (Killed, OSError):
@@ -234,14 +234,14 @@ def test_concurrent_writers_count_every_key_once(tmp_path):
     assert counts == wrote  # both tables from the same writer
 
 
-def _flip(path: Path) -> None:
+def flip(path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 16
     path.write_bytes(data)
 
 
 DAMAGES = {
-    "flipped": _flip,
+    "flipped": flip,
     "truncated": lambda path: path.write_bytes(path.read_bytes()[:-1]),
     "empty": lambda path: path.write_bytes(b""),
     "foreign": lambda path: path.write_text("key,step\na,1\n"),
@@ -275,7 +275,7 @@ def test_damage_while_a_store_is_open_is_seen(tmp_path):
     store.commit(small("a"))
     store.commit(small("b"))
     assert store.keys().keys() == {"a", "b"}
-    _flip(part(tmp_path, "metrics", 0))
+    flip(part(tmp_path, "metrics", 0))
     assert store.keys().keys() == {"b"}
     assert store.damaged == [f"data/{path.name}" for path in (tmp_path / "quarantine").iterdir()]
 
@@ -342,7 +342,7 @@ def test_a_chain_outlives_damage_to_its_middle(tmp_path):
         store = Store(tmp_path)
         held = store.keys().get("a")
         store.commit(small("a", size), supersedes=[(held.uid, "a")] if held else [])
-    _flip(part(tmp_path, "metrics", 1))
+    flip(part(tmp_path, "metrics", 1))
     assert points(tmp_path) == {"a": 5}
 
 
@@ -350,7 +350,7 @@ def test_a_damaged_record_supersedes_nothing(tmp_path):
     store = Store(tmp_path)
     store.commit(small("a", 3))
     store.commit(small("a", 5), supersedes=[(store.keys()["a"].uid, "a")])
-    _flip(part(tmp_path, "metrics", 1))
+    flip(part(tmp_path, "metrics", 1))
     assert points(tmp_path) == {"a": 3}
 
 
@@ -383,7 +383,7 @@ def test_views_file_gives_any_client_the_same_tables(tmp_path, monkeypatch):
 
 
 def test_another_schema_version_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("suite.store.VERSION", "0")
+    monkeypatch.setattr("suite.records.VERSION", "0")
     Store(tmp_path).commit(small("a"))
     monkeypatch.undo()
     with pytest.raises(ValueError, match=f"schema version 0, this program reads {VERSION}"):
@@ -397,6 +397,18 @@ def test_a_folder_of_something_else_is_refused(tmp_path):
         Store(tmp_path)
     with pytest.raises(ValueError, match="is not a folder"):
         Store(tmp_path / "commits" / "package.json")
+
+
+def test_a_folder_full_of_other_things_is_refused_and_one_with_a_log_is_not(tmp_path):
+    (tmp_path / "log.txt").write_text("")
+    Store(tmp_path).commit(small("a"))
+    for name in "abcdef":
+        (tmp_path / name).write_text("")
+        (tmp_path / "mine").mkdir(exist_ok=True)
+        (tmp_path / "mine" / name).write_text("")
+    assert points(tmp_path) == {"a": 2}, "it holds a run as well"
+    with pytest.raises(ValueError, match="not the folder of a run: it holds a and 5 other things; choose another --out"):
+        Store(tmp_path / "mine")
 
 
 def test_other_files_in_a_run_folder_do_no_harm(tmp_path):
