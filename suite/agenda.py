@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from suite.cell import Cell
 from suite.executor import WHOLE
 from suite.pace import Method, Pace
-from suite.trial import Status, Trial, label_of
+from suite.trial import Status, Trial
 from suite.tuning import choose
 
 Row = Mapping[str, Any]  # of the table `trials`
@@ -272,4 +272,4 @@ def _slim(row: Row) -> Row:
 
 
 def _method(trial: Trial) -> Method:
-    return label_of(trial.task), trial.network_label, trial.optimizer_label
+    return trial.task_label, trial.network_label, trial.optimizer_label

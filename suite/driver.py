@@ -13,7 +13,7 @@ from suite.compaction import tidy
 from suite.interrupt import Interrupt
 from suite.progress import Progress, Standing, counted, duration
 from suite.retry import judge
-from suite.trial import Row, Status, Trial, label_of
+from suite.trial import Row, Status, Trial
 
 if TYPE_CHECKING:
     from suite.agenda import Agenda, Job
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from suite.store import Store
 
 POLL_SECONDS = 0.5
+TELL_SECONDS = 0.3
 FAILED = (Status.ERROR, Status.LOST)
 SHOWN = 5  # trials at work that `status` can name
 
@@ -70,6 +71,7 @@ class Driver:
         self._since: dict[str, float] = {}  # when those were handed out
         self._best: dict[str, tuple[float, str]] = {}
         self._latest = ""
+        self._next_telling = 0.0
 
     def drive(self, interrupt: Interrupt) -> None:
         """Run until nothing is left or the user interrupts; commit everything that finished."""
@@ -95,7 +97,8 @@ class Driver:
             if self.share.take(job):
                 self._flying[job.trial.key], self._since[job.trial.key] = job, monotonic()
                 self.executor.submit(job.trial.key, self.payload(job.trial, job.attempt), job.share)
-            self._learn()  # the moment in which it was taken may be just after another driver finished it
+            else:  # another driver is at it, or has just finished it
+                self._learn()
         is_working = bool(self._flying) or self.share.is_waiting or not self.agenda.is_empty
         if not is_working:
             self._commit(now=True)
@@ -163,10 +166,13 @@ class Driver:
 
     def _tell(self) -> None:
         """Show how far the run is, here and to `status` elsewhere."""
-        standing = self._standing()
-        self.progress.update(standing)
         while self.executor.notes:
             self.progress.log(self.executor.notes.pop(0))
+        if monotonic() < self._next_telling:  # with many methods left, a forecast takes as long as a short trial
+            return
+        self._next_telling = monotonic() + TELL_SECONDS
+        standing = self._standing()
+        self.progress.update(standing)
         self.share.beat(standing, self._running)
 
     def _running(self) -> list[dict[str, Any]]:
@@ -184,7 +190,7 @@ class Driver:
 
     def _note_best(self, trial: Trial, row: Mapping[str, Any]) -> None:
         """Remember the best validation value of the task that was last at work."""
-        value, task, better = row.get("best_validation"), label_of(trial.task), trial.task.higher_is_better
+        value, task, better = row.get("best_validation"), trial.task_label, trial.task.higher_is_better
         if not isinstance(value, (int, float)):
             return
         known = self._best.get(task)
@@ -204,5 +210,5 @@ def _longest(running: Sequence[tuple[Trial, float]]) -> str:
 
 
 def _described(trial: Trial) -> str:
-    parts = label_of(trial.task), trial.network_label, trial.optimizer_label
+    parts = trial.task_label, trial.network_label, trial.optimizer_label
     return f"{' × '.join(parts)}, {trial.stage} seed {trial.seed}"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from suite.layout import labelled
 from suite.packing import gpu_share
 from suite.progress import counted, duration
-from suite.trial import Trial, label_of
+from suite.trial import Trial
 
 if TYPE_CHECKING:
     from suite.prepare import Prepared
@@ -63,7 +63,7 @@ def forecast(options: RunOptions, prepared: Prepared, ready: list[Trial]) -> Wor
     devices = (pace.here or pace.elsewhere).most_common(1)
     device = None if not devices else devices[0][0] if asked in (None, "auto") or float(asked) else "cpu"
     share = options.cpus_per_trial if device == "cpu" else 1.0 if asked in (None, "auto") else float(asked)
-    methods = [(label_of(trial.task), trial.network_label, trial.optimizer_label) for trial in ready]
+    methods = [(trial.task_label, trial.network_label, trial.optimizer_label) for trial in ready]
     return Work(
         workers=places, workers_from=_source(options), seconds=agenda.seconds_left(places=places), device=device,
         device_hours=None if alone is None else alone * share / 3600,

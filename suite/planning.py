@@ -13,7 +13,7 @@ from suite.forecast import Work, forecast, lines
 from suite.layout import labelled, listed, tallied
 from suite.progress import counted
 from suite.staleness import Cause
-from suite.trial import Status, Trial, label_of
+from suite.trial import Status, Trial
 
 if TYPE_CHECKING:
     from suite.prepare import Prepared
@@ -111,7 +111,7 @@ def skipped(prepared: Prepared) -> list[Skipped]:
     """Return the reasons for which trials are skipped, the most frequent first, with their trials and tasks."""
     reasons: dict[str, list[str]] = {}
     for job in prepared.agenda.skips:
-        reasons.setdefault(job.reason, []).append(label_of(job.trial.task))
+        reasons.setdefault(job.reason, []).append(job.trial.task_label)
     found = [Skipped(len(tasks), list(dict.fromkeys(tasks)), reason) for reason, tasks in reasons.items()]
     return sorted(found, key=lambda each: -each.trials)
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from suite.agenda import IDENTITY
-from suite.trial import Status, Trial, label_of
+from suite.trial import Status, Trial
 
 if TYPE_CHECKING:
     from suite.agenda import Stored
@@ -70,7 +70,7 @@ def _evaluations(item: Item) -> Iterable[Trial]:
 
 
 def _identity(trial: Trial) -> tuple[Any, ...]:
-    labels = {"task": label_of(trial.task), "network": trial.network_label, "optimizer": trial.optimizer_label}
+    labels = {"task": trial.task_label, "network": trial.network_label, "optimizer": trial.optimizer_label}
     return tuple(labels.get(name, getattr(trial, name)) for name in IDENTITY)
 
 

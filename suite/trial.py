@@ -124,12 +124,17 @@ class Trial:
         text = json.dumps(self.spec, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:20]
 
-    @property
+    @cached_property
+    def task_label(self) -> str:
+        """The task as the grid names it."""
+        return label_of(self.task)
+
+    @cached_property
     def network_label(self) -> str:
         """The network as the grid names it, before tuning."""
         return self.labels[0] or label_of(self.network)
 
-    @property
+    @cached_property
     def optimizer_label(self) -> str:
         """The optimizer as the grid names it, before tuning."""
         return self.labels[1] or label_of(self.optimizer)
@@ -153,7 +158,7 @@ class Trial:
             raise ValueError(f"unknown stream {name!r}; expected one of {', '.join(STREAMS)}")
         stage = "eval" if self.stage == "retime" else self.stage
         private = f"|{self.network_label}|{self.optimizer_label}" if name in PRIVATE_STREAMS else ""
-        return derived_seed(f"fosbench|{stage}|{label_of(self.task)}|{name}|{self.seed}|{self.alias}{private}")
+        return derived_seed(f"fosbench|{stage}|{self.task_label}|{name}|{self.seed}|{self.alias}{private}")
 
 
 def derived_seed(text: str) -> int:

@@ -139,7 +139,7 @@ def identity_of(trial: Trial, catalog: Catalog) -> dict[str, Any]:
         "key": trial.key, "stage": trial.stage, "alias": trial.alias, "seed": trial.seed, "budget": trial.budget,
         "budget_factor": trial.budget / trial.task.budget,
         "precision": trial.precision, "schedule": trial.schedule, "weight_decay": trial.weight_decay, "clip": trial.clip,
-        "tune": trial.tune, "task": label_of(trial.task), "network": trial.network_label, "optimizer": trial.optimizer_label,
+        "tune": trial.tune, "task": trial.task_label, "network": trial.network_label, "optimizer": trial.optimizer_label,
         "task_name": name_of(trial.task), "network_name": name_of(trial.network), "optimizer_name": name_of(trial.optimizer),
         "reference_network": label_of(catalog.parse("network", trial.task.reference_network)),
         "network_family": families[0], "optimizer_family": families[1],

@@ -106,7 +106,7 @@ def test_a_silent_driver_elsewhere_is_believed_for_a_while(pair):
 
 
 def test_a_lease_that_is_being_written_is_held(pair):
-    one, two = pair
+    _, two = pair
     (two.folder / "k").touch()
     assert two.take("k") is False
 
