@@ -165,8 +165,11 @@ def compact(
     from suite.reading import Reader
 
     store = Reader(out).store
-    done = compact_store(store, seconds)
-    store.write_views()
+    try:
+        done = compact_store(store, seconds)
+        store.write_views()
+    except OSError as error:
+        raise ValueError(f"cannot compact {store.root}: {error.strerror or error}; no results are lost") from error
     print(f"{store.root}: {done.sentence}")
 
 

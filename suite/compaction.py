@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from suite.store import Store
     from suite.survey import Survey
 
-COMMITS = 64  # that are merged into one record of the first generation
+COMMITS = 32  # that are merged into one record of the first generation
 FAN = 16  # records of one generation that are merged into one of the next
 ABANDONED = 900.0  # seconds after which a writer also merges what others have left
 HANDFUL = 4  # records that are not worth merging

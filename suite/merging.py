@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -23,8 +24,6 @@ from suite.schema import TABLES
 from suite.survey import Survey, selection, superseded
 
 if TYPE_CHECKING:
-    import duckdb
-
     from suite.store import Store
 
 PART_ROWS = 250_000  # at most, but for one key: what a damaged file costs, and what is held in memory to be written
@@ -73,19 +72,21 @@ def merge(store: Store, found: Survey, inputs: Sequence[Record]) -> Merged | Non
     try:
         part, started = _move(store, uid, selection(found, inputs, store.path), made)
         store.append(_body(uid, made, found, inputs, part), started, copy=True)
-    except Exception:
+    except Exception as error:
         store.discard([file.name for file in made])
+        if isinstance(error, duckdb.Error):  # memory, a disk, or a file that another compaction has deleted
+            raise OSError(f"rows could not be moved: {error}") from error
         raise
+    store.medium.flush()
     return Merged(len(inputs), len(files), sum(file.rows for file in made))
 
 
 def _move(store: Store, uid: str, chosen: Selection, made: list[File]) -> tuple[dict[str, int], float]:
     """Write the new files, add them to `made`; return the part of every key, and when the last file was begun."""
-    import duckdb
-
     started = time.time()
     with TemporaryDirectory(prefix="fosbench-sort-") as spill, duckdb.connect() as connection:
         connection.execute(f"SET memory_limit = '{MEMORY}'; SET threads = {THREADS}; SET temp_directory = '{spill}'")
+        connection.execute("SET enable_progress_bar = false")  # it would go to standard output
         plan = _plan(connection, chosen)
         last = max(plan.part.values(), default=-1)
         for first in range(0, last + 1, PASS_PARTS):

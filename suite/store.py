@@ -79,6 +79,7 @@ class Store:
         self._is_surveyed = False
         self._skipped: set[str] = set()  # names of records that the last survey found covered
         self._known: set[str] = set()  # names of records that `news` has seen
+        self._last = ""  # of them
         self._refuse_foreign()
 
     def commit(self, rows: Iterable[Row], supersedes: Iterable[Identity] = ()) -> None:
@@ -140,11 +141,11 @@ class Store:
 
         Nearly free while nobody commits: it is asked before every trial. A row that was only moved is no news.
         """
-        if not self.medium.has_news(max(self._known, default="")):
+        if not self.medium.has_news(self._last):
             return set()
         self.medium.refresh()
         fresh = [name for name in self.names() if name not in self._known]
-        self._known.update(fresh)
+        self._note(fresh)
         records = [self._load(name) for name in fresh]
         others = [record for record in records if record and record.driver != self.driver and not record.is_compaction]
         return {key for record in others if all(map(self.checksums.check, record.files)) for key in record.keys}
@@ -233,7 +234,7 @@ class Store:
             raise TimeoutError("writing took so long that the files may have been taken for garbage")
         data = sealed(body)
         name = self.medium.append(body["uid"], data)
-        self._known.add(name)
+        self._note([name])
         if copy:
             with suppress(OSError):  # the record stands already
                 self.medium.write(f"commits/{name.removesuffix('.json')}{COPY}", data)
@@ -244,6 +245,10 @@ class Store:
         for name in files:
             with suppress(OSError):
                 self.medium.delete(f"data/{name}")
+
+    def _note(self, names: Iterable[str]) -> None:
+        self._known.update(names)
+        self._last = max(self._last, *names, "")
 
     def _load(self, name: str) -> Record | None:
         """Return a record; those seen before are not read again."""
@@ -268,7 +273,7 @@ class Store:
         """Refuse a folder of something else: it has records, none readable, and no part file; or only other files."""
         self.medium.refresh()
         names = self.names()
-        self._known.update(names)
+        self._note(names)
         if names and not any(self._load(name) for name in reversed(names)):
             parts = [name for name in self.medium.names("data") if name.partition("-")[0] in TABLES]
             if not parts:

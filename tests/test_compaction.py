@@ -593,6 +593,16 @@ def _named(views: Path) -> set[str]:
     return {word.strip("',").rpartition("/")[2] for word in views.read_text().split() if ".parquet" in word}
 
 
+def test_a_disk_that_refuses_is_one_sentence(tmp_path, capsys, monkeypatch):
+    expected = filled(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "rename", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        assert main(["compact", "--out", str(tmp_path)]) == 2
+    message = f"error: cannot compact {tmp_path}: No space left on device; no results are lost\n"
+    assert capsys.readouterr().err == message
+    assert points(tmp_path) == expected
+
+
 @pytest.mark.parametrize("grace", ["-1", "soon", "inf"])
 def test_a_grace_that_is_no_time_is_refused(tmp_path, capsys, grace):
     assert main(["compact", "--out", str(tmp_path), "--grace", grace]) == 2

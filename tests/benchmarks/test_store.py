@@ -109,7 +109,7 @@ def test_a_growing_run_is_read_nearly_as_fast_as_one_file(grown, benchmark):
     with connect(Store(run).files()) as connection:
         benchmark.pedantic(lambda: connection.sql(QUESTION.format("metrics")).fetchall(), rounds=3)
     assert max(ratios) <= MOST_RATIO
-    assert max(files) < 400
+    assert max(files) < 200
 
 
 def test_a_compacted_run_is_read_at_once(grown, benchmark):
