@@ -8,7 +8,7 @@ Jacobian, the first block for the gradient of the input, the integer gradient of
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -187,7 +187,9 @@ class _FractionalLinear(Function):
         wanted = tuple(ctx.needs_input_grad[:3])
         # Only with `create_graph`: the graph of the gradient must lead to its inputs, or a second derivative would
         # silently be zero, as it is after `once_differentiable`.
-        differentiate = _FractionalGradient.apply if torch.is_grad_enabled() else _gradients
+        differentiate: Callable[..., tuple[Tensor, ...]] = (
+            _FractionalGradient.apply if torch.is_grad_enabled() else _gradients
+        )
         found = iter(differentiate(G, *ctx.saved_tensors, ctx.settings, wanted))
         return *(next(found) if want else None for want in wanted), None
 

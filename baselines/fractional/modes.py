@@ -18,9 +18,16 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from baselines.fractional.rules import caputo_factor, magnitude, power_rule, raised, reciprocal_gamma, riemann_liouville_factors
+from baselines.fractional.rules import (
+    caputo_factor,
+    magnitude,
+    power_rule,
+    raised_,
+    reciprocal_gamma,
+    riemann_liouville_factors,
+)
 
-PART = 2**17  # entries that elementwise work takes at a time: temporaries of them are reused, and stay in a core's cache
+PART = 2**16  # entries that elementwise work takes at a time: temporaries of them are reused, and stay in a core's cache
 Rule = Callable[[Tensor, Tensor, Tensor, "Tensor | None", float, float], Tensor]
 
 
@@ -36,7 +43,7 @@ def power(A: Tensor, B: Tensor, V: Tensor, Y: Tensor | None, alpha: float, eps: 
     """Return (|V|+eps)^{1-α}/Γ(2-α) ⊙ (A B): Caputo's derivative, which knows no constants and acts entry by entry."""
     product = _product(A, B, power_rule(1.0, alpha))
     for part, v in _parts(product, V):
-        part.mul_(raised(magnitude(v, eps), 1 - alpha))
+        part.mul_(raised_(magnitude(v, eps), 1 - alpha))
     return product.to(V.dtype)
 
 
@@ -72,7 +79,7 @@ def _riemann_liouville(A: Tensor, B: Tensor, V: Tensor, constant: Tensor | None,
     product = _product(A, B, r * alpha)
     for part, v, y in _parts(product, V, (constant * (r * (1 - alpha))).expand(len(V), 1)):
         base = magnitude(v, eps)
-        part.add_((torch.sign(v) * y).div_(base)).mul_(raised(base, 1 - alpha))
+        part.add_((torch.sign(v) * y).div_(base)).mul_(raised_(base, 1 - alpha))
     return product.to(V.dtype)
 
 
@@ -90,7 +97,7 @@ def _at_least_float32(v: Tensor) -> Tensor:
 def _parts(*matrices: Tensor) -> Iterable[tuple[Tensor, ...]]:
     """Yield matching blocks of rows whose temporaries stay in a core's cache, on a CPU; elsewhere the whole."""
     rows = max(1, PART // max(1, matrices[0].shape[1]))
-    if len(matrices[0]) <= rows or matrices[0].device.type != "cpu" or torch.compiler.is_compiling():
+    if len(matrices[0]) <= 2 * rows or matrices[0].device.type != "cpu" or torch.compiler.is_compiling():
         return (matrices,)
     return zip(*(matrix.split(rows) for matrix in matrices), strict=True)
 

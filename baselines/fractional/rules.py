@@ -54,7 +54,9 @@ def caputo_power_rule(exponent: float, order: float) -> float:
     if exponent >= 0 and exponent == math.floor(exponent) and exponent < n:
         return 0.0
     if exponent <= n - 1:
-        raise ValueError(f"Caputo's derivative of order {order:g} needs an exponent above {n - 1}, or a whole one: {exponent}")
+        raise ValueError(
+            f"Caputo's derivative of order {order:g} needs an exponent above {n - 1}, or a whole one: {exponent}"
+        )
     return power_rule(exponent, order)
 
 
@@ -66,7 +68,7 @@ def caputo_factor(v: Tensor, alpha: float, eps: float) -> Tensor:
     Raises:
         ValueError: `v` holds no real floating-point numbers.
     """
-    return raised(magnitude(v, eps), 1 - alpha).mul_(power_rule(1.0, alpha))
+    return raised_(magnitude(v, eps), 1 - alpha).mul_(power_rule(1.0, alpha))
 
 
 def riemann_liouville_factors(v: Tensor, alpha: float, eps: float) -> tuple[Tensor, Tensor]:
@@ -80,9 +82,9 @@ def riemann_liouville_factors(v: Tensor, alpha: float, eps: float) -> tuple[Tens
     """
     r = reciprocal_gamma(2 - alpha)
     base = magnitude(v, eps)
-    power = raised(base, 1 - alpha)  # the one power; the other is power / base, which loses nothing for α near 1
-    s = torch.sign(v).to(base.dtype).mul_((1 - alpha) * r).mul_(power).div_(base)  # 1/Γ(1-α) = (1-α)/Γ(2-α)
-    return power.mul_(alpha * r), s
+    s = torch.sign(v).to(base.dtype).mul_((1 - alpha) * r).div_(base)  # 1/Γ(1-α) = (1-α)/Γ(2-α)
+    power = raised_(base, 1 - alpha)  # the one power; the other is power / base, which loses nothing for α near 1
+    return power * (alpha * r), s.mul_(power)
 
 
 def magnitude(v: Tensor, eps: float) -> Tensor:
@@ -96,12 +98,12 @@ def magnitude(v: Tensor, eps: float) -> Tensor:
     return v.abs().to(torch.promote_types(v.dtype, torch.float32)).add_(eps)
 
 
-def raised(base: Tensor, exponent: float) -> Tensor:
-    """Return base^exponent for base >= 0 as a new tensor.
+def raised_(base: Tensor, exponent: float) -> Tensor:
+    """Raise base >= 0 to a power in place, and return it.
 
     On a CPU in float32 it is 2^(exponent·log₂ base), which is twice as fast as `pow` there; the relative error is at most
     1e-7·(1 + |exponent·log₂ base|), below 3e-7 for base in [1e-6, 1] at the exponent 0.1.
     """
     if base.dtype == torch.float32 and base.device.type == "cpu" and abs(exponent) != 0.5:  # torch has a root at hand
-        return base.log2().mul_(exponent).exp2_()
-    return base.pow(exponent)
+        return base.log2_().mul_(exponent).exp2_()
+    return base.pow_(exponent)
