@@ -36,7 +36,8 @@ SGD = Sgd(lr=0.1)
 PURE = LinearMultistep(rule="ab1", lr=0.1)  # SGD whose state is plain tensors
 METHODS = (
     WeightPower(base=PURE, tensors="all"), LaggedTerminal(base=PURE, K=2), FixedTerminal(base=PURE),
-    GLMemory(base=PURE, K=3), GLMemory(base=PURE, convention="gradients", alpha=0.3), GLMemory(base=PURE, convention="fcgd", mask=True),
+    GLMemory(base=PURE, K=3), GLMemory(base=PURE, convention="gradients", alpha=0.3),
+    GLMemory(base=PURE, convention="fcgd", mask=True),
     Tempered(base=PURE, K=3), TimeFractional(base=PURE, K=3), Cfgd(base=PURE, s=2, L=2), FracAccumulate(base=PURE, N=3),
     Scaled(base=PURE, like=GLMemory(K=3)), Cfgd(base=PURE, shift="each", beta=0.3),
 )  # fmt: skip
