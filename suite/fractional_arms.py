@@ -61,6 +61,13 @@ def optimizer_arms(catalog: Catalog, base: str, alphas: Sequence[float]) -> Iter
         yield from (catalog.parse("optimizer", f"{name}(base={base},{order})") for name in others)
 
 
+def wide(catalog: Catalog) -> Iterator[Network]:
+    """Yield an MLP of width 512 and its fractional twins, where fractional differentiation is claimed to cost little."""
+    yield catalog.parse("network", "mlp(width=512)")
+    for mode in MODES:
+        yield catalog.parse("network", f"fractional_mlp(width=512,mode='{mode}')")
+
+
 def micro_batches(catalog: Catalog, task: Task, base: str) -> Iterator[tuple[Network, Optimizer]]:
     """Yield every mode under plain accumulation over four and eight parts of a batch, which should change nothing."""
     for network in layer_arms(catalog, task, (0.9,), both_inputs=False):

@@ -238,6 +238,7 @@ def _fractional(catalog: Catalog, names: Iterable[str], alphas: Sequence[float],
         first, plain = reference(catalog, task), arms.plain_network(catalog, task)
         layers = arms.layer_arms(catalog, task, alphas, both_inputs=True)
         yield from tuned([task], list(dict.fromkeys([first, plain, *layers])), bases, seeds=8, tune=tune)
+        yield from tuned([task], list(arms.wide(catalog)), bases[:1], seeds=8, tune=tune)
         for base in arms.BASES:
             yield from tuned([task], [first], list(arms.optimizer_arms(catalog, base, alphas)), seeds=8, tune=tune)
             for network, optimizer in arms.micro_batches(catalog, task, base):

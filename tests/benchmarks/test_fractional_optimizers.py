@@ -1,4 +1,4 @@
-"""Fractional optimizers with a memory of ten steps against plain SGD: whole training steps of the MLP with 669,706 parameters.
+"""Fractional optimizers with a memory of ten steps against plain SGD: whole steps of an MLP with 669,706 parameters.
 
 Rounds time both in turn, in process time of one thread.
 """
