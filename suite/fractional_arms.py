@@ -51,9 +51,10 @@ def optimizer_arms(catalog: Catalog, base: str, alphas: Sequence[float]) -> Iter
     for alpha in alphas:
         order = f"alpha={alpha}"
         memories = [f"gl_memory(base=BASE,convention='{convention}',{order})" for convention in CONVENTIONS]
-        memories += [f"gl_memory(base=BASE,convention='fcgd',mask=True,{order})", f"tempered(base=BASE,{order})"]
+        memories += [f"gl_memory(base=BASE,convention='fcgd',mask=True,{order})"]
+        memories += [f"{name}(base=BASE,{order})" for name in ("tempered", "fractional_momentum")]
         factors = [f"weight_power(base=BASE,nu={alpha})", f"lagged_terminal(base=BASE,{order})"]
-        others = ("time_fractional", "cfgd", "frac_accumulate", "fixed_terminal")
+        others = ("adagl", "time_fractional", "cfgd", "frac_accumulate", "fixed_terminal")
         for text in memories + factors:
             yield catalog.parse("optimizer", text.replace("BASE", base))
             # a rate of the base in `like` is never used: given by hand, it is no dimension of the tuning

@@ -14,12 +14,14 @@ from torch import nn
 from baselines.contract import ProbeContext
 from baselines.flops import Meter
 from baselines.fractional import weights
+from baselines.fractional.adagl import AdaGL
 from baselines.fractional.cfgd import Cfgd
 from baselines.fractional.fixed_terminal import FixedTerminal
 from baselines.fractional.flinear import with_flinear
 from baselines.fractional.frac_accumulate import FracAccumulate
 from baselines.fractional.fractional_descent_limits import FractionalDescentLimits, controls, descend
 from baselines.fractional.fractional_gradient import FractionalGradient
+from baselines.fractional.fractional_momentum import FractionalMomentum
 from baselines.fractional.gl_memory import GLMemory
 from baselines.fractional.lagged_terminal import LaggedTerminal
 from baselines.fractional.scaled import Scaled
@@ -39,7 +41,8 @@ METHODS = (
     GLMemory(base=PURE, K=3), GLMemory(base=PURE, convention="gradients", alpha=0.3),
     GLMemory(base=PURE, convention="fcgd", mask=True),
     Tempered(base=PURE, K=3), TimeFractional(base=PURE, K=3), Cfgd(base=PURE, s=2, L=2), FracAccumulate(base=PURE, N=3),
-    Scaled(base=PURE, like=GLMemory(K=3)), Cfgd(base=PURE, shift="each", beta=0.3),
+    Scaled(base=PURE, like=GLMemory(K=3)), AdaGL(base=PURE, K=3), FractionalMomentum(base=PURE, K=3),
+    Cfgd(base=PURE, shift="each", beta=0.3),
 )  # fmt: skip
 
 
@@ -133,6 +136,10 @@ def test_the_control_of_each_method_is_its_base_on_a_network(base):
         (lambda: Cfgd(shift="one"), "unknown shift 'one' of cfgd; expected one of all, each"),
         (lambda: FracAccumulate(N=0), "N must be a whole number >= 1, got: 0"),
         (lambda: FracAccumulate(alpha=1.5), "alpha must satisfy 0 < alpha <= 1, got: 1.5"),
+        (lambda: AdaGL(K=0), "K must be a whole number >= 1, got: 0"),
+        (lambda: AdaGL(alpha=-0.1), "alpha must satisfy 0 <= alpha <= 2, got: -0.1"),
+        (lambda: FractionalMomentum(alpha=1.1), "alpha must satisfy 0 <= alpha <= 1, got: 1.1"),
+        (lambda: FractionalMomentum(K=0), "K must be a whole number >= 1, got: 0"),
         (lambda: Scaled(like=Cfgd()), "acts on the gradient at the parameters, got Cfgd"),
         (lambda: Scaled(like=Sgd()), "acts on the gradient at the parameters, got Sgd"),
         (
@@ -410,6 +417,30 @@ def test_the_control_by_gain():
     point = {"w": torch.tensor([[0.25, 4.0]])}
     got, _ = Scaled(like=WeightPower(nu=0.5, eps=0.0)).transformed(point, {"w": torch.ones(1, 2)}, None, torch.Generator())
     assert got["w"].flatten().tolist() == pytest.approx([1.25 * 1.1283791670955126] * 2)
+
+
+def test_adagl_is_its_base_on_the_memory_times_the_factor():
+    """At the first step g_{-1} = 0; later the factor follows the change of the gradient."""
+    method = AdaGL(base=SGD, alpha=0.5, K=4)
+    path, gradients, at = descend(method, 0.0, steps=6), [], 0.0
+    for position in path:
+        gradients.append(at - 2)
+        derivative = sum(w * g for w, g in zip(weights.of_gradients(0.5, 4), reversed(gradients), strict=False))
+        change = abs(gradients[-1] - (gradients[-2] if len(gradients) > 1 else 0.0))
+        at -= (1.1 - 0.5 / (1 + change)) * 0.1 * derivative
+        assert position == pytest.approx(at, abs=1e-12)
+
+
+def test_fractional_momentum_by_its_recursion_and_gain():
+    method, one = FractionalMomentum(alpha=0.5, beta=0.8, K=3), {"w": torch.ones(1, dtype=F64)}
+    memory, momenta = method.memory({}), []
+    for _ in range(60):
+        got, memory = method.transformed({}, one, memory, torch.Generator())
+        expected = 0.2 + sum(c * v for c, v in zip((0.5, 0.125, 0.0625), reversed(momenta), strict=False))
+        momenta.append(got["w"].item())
+        assert momenta[-1] == pytest.approx(expected)
+    assert momenta[-1] == pytest.approx(method.gain, rel=1e-3)
+    assert descend(FractionalMomentum(base=SGD, alpha=0.0, beta=0.0), 0.0, steps=5) == descend(SGD, 0.0, steps=5)
 
 
 # -- the probe ------------------------------------------------------------------------------------------------------------
