@@ -221,7 +221,7 @@ def test_the_small_fractional_grid_is_a_part_of_it(catalog):
     assert {(c.task, *c.labels) for c in small} <= {(c.task, *c.labels) for c in whole}
     assert not any(c.task.needs_data for c in small)
     assert len({c.task for c in small}) >= 8
-    assert {(c.seeds, c.tune) for c in small} == {(8, 4)}
+    assert {(c.seeds, c.tune, c.budget / c.task.budget) for c in small} == {(8, 4, 0.5)}
 
 
 def test_full_crosses_everything(catalog):
