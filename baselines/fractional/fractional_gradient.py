@@ -21,16 +21,17 @@ class FractionalGradient(Probe):
     def measure(self, context: ProbeContext) -> dict[str, Tensor]:
         """Return `cosine`, `ratio`, `nonfinite` and `effective_step`.
 
-        `cosine` and `ratio`, fractional over ordinary norm, are taken over the finite entries; `nonfinite` is the share
-        of the others. `effective_step` is ‖Δθ‖/‖∇f‖ with the ordinary gradient before the step: the learning rate with which
-        gradient descent would have gone as far.
+        `cosine` and `ratio`, fractional over ordinary norm, are taken over the entries that are finite in both; `nonfinite`
+        is the share of those that are not in the fractional one. `effective_step` is ‖Δθ‖/‖∇f‖ with the ordinary gradient
+        before the step: the learning rate with which gradient descent would have gone as far.
         """
         fractional = _flat(_asked(context))
         with ordinary(context.module):
             plain = _flat(context.oracle.grad(context.params)[1])
             before = _flat(context.oracle.grad(context.previous)[1])
         finite = fractional.isfinite()
-        kept, beside = fractional.where(finite, 0.0), plain.where(finite, 0.0)
+        both = finite & plain.isfinite()
+        kept, beside = fractional.where(both, 0.0), plain.where(both, 0.0)
         tiny = torch.finfo(plain.dtype).tiny
         update = _flat(context.params) - _flat(context.previous)
         return {
