@@ -50,7 +50,8 @@ def tunable(default: Any, low: float = 0.0, high: float = 1.0, *, log: bool = Fa
     return field(default=default, metadata={"search": Search(low, high, log, tuple(choices))})
 
 
-@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(tunable, field))
+# `tunable` is no field specifier: as a plain value, type checkers take it for the default that it is
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(field,))
 class Contract(ABC):  # noqa: B024 - the contracts below add the abstract methods
     """Base of all competitors: a subclass is a frozen, keyword-only dataclass whose fields are its hyperparameters.
 

@@ -115,7 +115,7 @@ class Oracle:
         self._step = _Step()
         self._part: object | None = None  # what the parts of one split have in common
         self._noted = False
-        self._transform: Callable[[Params, Params], Params] | None = None
+        self._answer: Callable[[Params], tuple[Tensor, Params]] | None = None
         self.rebuild()
 
     def rebuild(self) -> None:
@@ -152,10 +152,9 @@ class Oracle:
 
     def grad(self, params: Params) -> tuple[Tensor, Params]:
         """Return f(θ) and ∇f(θ) by reverse mode, clipped where the trial says so, except on the parts of a split."""
-        loss, grads = self._ask("grad", 0, partial(self._reverse, params))
-        if self._transform is not None:  # it may remember where it was, and a library moves its parameters in place
-            grads = self._transform({name: value.clone() for name, value in params.items()}, grads)
-        return loss, grads
+        if self._answer is not None:  # it may remember where it was, and a library moves its parameters in place
+            return self._answer({name: value.clone() for name, value in params.items()})
+        return self._ask("grad", 0, partial(self._reverse, params))
 
     def jvp(self, params: Params, v: Params) -> tuple[Tensor, Tensor]:
         """Return f(θ) and the scalar g·v by forward mode."""
@@ -216,7 +215,11 @@ class Oracle:
 
         Each part has dropout masks of its own. Clipping acts on the whole: a method that adds gradients up passes the
         sum through `clipped`.
+
+        Raises:
+            ValueError: the gradient comes from a transform, which knows no parts.
         """
+        self._refuse_transformed("split")
         pieces = zip(self._x.tensor_split(parts), self._y.tensor_split(parts), strict=True)
         children = [self._child(x, y, len(x) / len(self._x), seed=i) for i, (x, y) in enumerate(pieces) if len(x)]
         family = self._part or object()
@@ -225,15 +228,20 @@ class Oracle:
         return children
 
     def fresh(self) -> Oracle:
-        """Return an oracle on a new batch, drawn from a stream of its own."""
+        """Return an oracle on a new batch, drawn from a stream of its own.
+
+        Raises:
+            ValueError: there is no such stream, or the gradient comes from a transform, which knows no other batch.
+        """
+        self._refuse_transformed("fresh")
         if self._sampler is None:
             raise ValueError("this oracle has no stream of further batches")
         return self._child(*self._sampler(), 1.0, seed=1)
 
-    def with_gradient(self, transform: Callable[[Params, Params], Params]) -> Oracle:
-        """Return this oracle with `transform(params, grads)` in place of the gradients; for gradient transforms."""
+    def answering(self, answer: Callable[[Params], tuple[Tensor, Params]]) -> Oracle:
+        """Return this oracle with `answer(params)` as what `grad` returns; for gradient transforms, which ask this one."""
         child = self._child(self._x, self._y, 1.0)
-        child._step, child._part, child._noted, child._transform = self._step, self._part, self._noted, transform
+        child._step, child._part, child._noted, child._answer = self._step, self._part, self._noted, answer
         return child
 
     def clipped(self, grads: Params) -> Params:
@@ -266,6 +274,10 @@ class Oracle:
         child.__dict__.update(self.__dict__)
         child.weight, child._part = self.weight * share, None
         return child.bind(x, y, self._seed + seed, update_buffers=False)
+
+    def _refuse_transformed(self, method: str) -> None:
+        if self._answer is not None:
+            raise ValueError(f"the base of a gradient transform asks for oracle.{method}: put the method that does outside")
 
     def _call_plain(self, params: Params) -> Tensor:
         self.point(params)

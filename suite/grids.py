@@ -11,9 +11,11 @@ import inspect
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from suite import fractional_arms as arms
 from suite.trial import Trial, derived_seed, name_of
 
 if TYPE_CHECKING:
@@ -33,7 +35,11 @@ QUICK_OPTIMIZERS = (
 )  # fmt: skip
 # kink_mlp with s = 0 is a plain ReLU network of the same shape: the control of the fractional and of the kink
 QUICK_NETWORKS = ("kink_mlp", "kink_mlp(s=1)", "fractional_mlp(alpha=0.9)", "hamiltonian")
-ALPHAS = (0.5, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)  # 1 is the integer-order control
+ALPHAS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)  # 1 is the integer-order control
+FRACTIONAL_SMALL_TASKS = (
+    "digits", "breast_cancer", "wine", "diabetes", "peaks", "swiss_roll", "ellipses", "sine_mix",
+)  # fmt: skip
+FRACTIONAL_TASKS = (*FRACTIONAL_SMALL_TASKS, "double_circles", "etth1", "etth2", "mnist")
 SLOPES = (0.0, 0.25, 0.5, 0.75, 1.0)  # valid values of the derivative of ReLU at 0
 
 
@@ -70,8 +76,21 @@ def targets(catalog: Catalog) -> Iterator[Cell]:
 
 
 def fractional(catalog: Catalog) -> Iterator[Cell]:
-    """The fractional family over its orders α, beside SGD and AdamW of integer order."""
-    yield from _family(catalog, "fractional", {"alpha": ALPHAS})
+    """Fractional layers and optimizers over their orders α, with SGD and Adam, beside their controls: for a cluster."""
+    yield from arms.watched(_fractional(catalog, FRACTIONAL_TASKS, ALPHAS, 10))
+
+
+def fractional_small(catalog: Catalog) -> Iterator[Cell]:
+    """A part of `fractional` at half the budget, on embedded data, orders 0.5 and 0.9: about twenty minutes on two cores."""
+    alphas, bases = (0.5, 0.9), [catalog.parse("optimizer", base) for base in arms.BASES]
+    cells: list[Cell] = []
+    for task in [catalog.parse("task", name) for name in FRACTIONAL_SMALL_TASKS]:
+        networks = [arms.plain_network(catalog, task), *arms.layer_arms(catalog, task, alphas, both_inputs=False)]
+        cells += tuned([task], networks, bases, seeds=8, tune=4)
+        cells += tuned(
+            [task], [reference(catalog, task)], list(arms.optimizer_arms(catalog, "sgd", (0.9,))), seeds=8, tune=4
+        )
+    yield from arms.watched(replace(cell, budget=cell.task.budget / 2) for cell in dict.fromkeys(cells))
 
 
 def forward(catalog: Catalog) -> Iterator[Cell]:
@@ -209,6 +228,22 @@ def _family(catalog: Catalog, family: str, variants: dict[str, tuple[float, ...]
     for task in tasks(catalog, embedded_only=True):
         yield from tuned([task], [reference(catalog, task)], [*controls, *optimizers], seeds=8, tune=10)
         yield from tuned([task], networks, controls, seeds=8, tune=10)
+
+
+def _fractional(catalog: Catalog, names: Iterable[str], alphas: Sequence[float], tune: int) -> Iterator[Cell]:
+    """Yield layers and optimizers over both bases on each task, with the plain networks as controls."""
+    from suite.cell import Cell
+
+    bases = [catalog.parse("optimizer", base) for base in arms.BASES]
+    for task in [catalog.parse("task", name) for name in names]:
+        first, plain = reference(catalog, task), arms.plain_network(catalog, task)
+        layers = arms.layer_arms(catalog, task, alphas, both_inputs=True)
+        yield from tuned([task], list(dict.fromkeys([first, plain, *layers])), bases, seeds=8, tune=tune)
+        yield from tuned([task], list(arms.wide(catalog)), bases[:1], seeds=8, tune=tune)
+        for base in arms.BASES:
+            yield from tuned([task], [first], list(arms.optimizer_arms(catalog, base, alphas)), seeds=8, tune=tune)
+            for network, optimizer in arms.micro_batches(catalog, task, base):
+                yield Cell(task=task, network=network, optimizer=optimizer, seeds=8, tune=tune)
 
 
 def _variants(catalog: Catalog, entries: Iterable[Entry], variants: dict[str, tuple[float, ...]]) -> list[Any]:

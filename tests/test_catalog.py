@@ -282,7 +282,7 @@ def test_every_choice_is_accepted_and_nothing_else_would_be(entry, name, value):
 def test_choices_are_shown(wrap):
     fields = wrap.find("optimizer", "lbfgs").fields | wrap.find("network", "fractional_mlp").fields
     assert fields["line_search"] == "'none' of ('none', 'strong_wolfe')"
-    assert fields["mode"] == "'power' of ('power', 'a11')"
+    assert fields["mode"] == "'power' of ('power', 'own', 'full', 'a11')"
     assert len(wrap.find("network", "mlp").choices["activation"]) > 5
     assert wrap.parse("optimizer", "lbfgs(line_search=none)").line_search == "none"
 

@@ -151,7 +151,10 @@ def test_list_for_people_fits_the_terminal(capsys, monkeypatch):
 
 DETAILS = {
     "sgd": ["optimizer  sgd", "file       baselines/standard/sgd.py", "fields     lr = 0.01 in [0.0001, 10.0] log"],
-    "fractional_mlp": ["mode = 'power' of ('power', 'a11')", "SGD on it is the paper's FSGD, Adam its FAdam."],
+    "fractional_mlp": [
+        "mode = 'power' of ('power', 'own', 'full', 'a11')",
+        "SGD on it is the paper's FSGD, Adam its FAdam.",
+    ],
     "linear_multistep": ["rule = 'ab2' of ('ab1', 'ab2', 'ab3', 'ab4')"],  # behind a name from another file
     "direct": ["fields     none"],
     "smoke": ["grid       smoke", "Every optimizer and every network once"],

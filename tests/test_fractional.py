@@ -1,6 +1,7 @@
 """Fractional differentiation: the rules, `FLinear` and the network of such layers."""
 
 import copy
+import math
 from dataclasses import replace
 
 import mpmath
@@ -9,15 +10,25 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
-from torch.func import jvp
+from torch.func import functional_call, jvp
 
 from baselines.contract import DERIVATIVES
 from baselines.flops import Meter
 from baselines.fractional import fractional_limits as limits
-from baselines.fractional.flinear import FLinear
+from baselines.fractional import modes
+from baselines.fractional.flinear import FLinear, ordinary, with_flinear
+from baselines.fractional.fractional_convnet import FractionalConvnet
 from baselines.fractional.fractional_mlp import FractionalMlp
 from baselines.fractional.modes import MODES
-from baselines.fractional.rules import caputo_factor, power_rule, reciprocal_gamma, riemann_liouville_factors
+from baselines.fractional.rules import (
+    caputo_factor,
+    caputo_power_rule,
+    magnitude,
+    power_rule,
+    raised_,
+    reciprocal_gamma,
+    riemann_liouville_factors,
+)
 from baselines.oracle import Objective, Oracle
 
 F64 = torch.float64
@@ -55,7 +66,7 @@ def test_limit_certificates_pass(seed):
 def test_limit_certificates_notice_a_wrong_rule(monkeypatch):
     monkeypatch.setitem(MODES, "power", MODES["a11"])
     failed = {m.quantity for m in limits.FractionalLimits().run(0) if not m.passed}
-    assert failed == {"power_order_half_gradient"}
+    assert failed == {"power_order_half_gradient", "power_dense_jacobian"}
 
 
 @pytest.mark.parametrize("a", limits.RECIPROCAL_GAMMAS)
@@ -121,11 +132,26 @@ def block(A, x, rest, order, caputo):
 
 
 def brute_force(mode, x, weight, bias, incoming, order):
-    """Gradients of weight and input as transposed blocks times the incoming gradient; `a11` takes the first for all."""
+    """Gradients of weight and input as transposed blocks times the incoming gradient; `a11` takes the first for all.
+
+    In `full`, the blocks of the other rows are derivatives of constants.
+    """
     X, W, G = x.tolist(), weight.tolist(), incoming
     own, caputo = (lambda i: 0 if mode == "a11" else i), mode == "power"
     of_weight = [block(X, W[own(j)], [bias[own(j)].item()] * len(X), order, caputo).T @ G[:, j] for j in range(len(W))]
     of_input = [block(W, X[own(i)], bias.tolist(), order, caputo).T @ G[i] for i in range(len(X))]
+    if mode == "full":
+        Y = x @ weight.T + bias
+        for j, row in enumerate(W):
+            others = sum((G[i, k] * Y[i, k]).item() for i in range(len(X)) for k in range(len(W)) if k != j)
+            of_weight[j] = of_weight[j] + others * torch.tensor(
+                [partial(lambda _: 1.0, v, order, caputo) for v in row], dtype=F64
+            )
+        for i, row in enumerate(X):
+            others = sum((G[h, k] * Y[h, k]).item() for h in range(len(X)) for k in range(len(W)) if h != i)
+            of_input[i] = of_input[i] + others * torch.tensor(
+                [partial(lambda _: 1.0, v, order, caputo) for v in row], dtype=F64
+            )
     return torch.stack(of_weight), torch.stack(of_input)
 
 
@@ -140,7 +166,7 @@ def test_layer_is_the_sum_over_the_jacobian(mode, order):
     torch.testing.assert_close(got[1], of_weight, rtol=1e-11, atol=1e-11)
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", ["power", "own", "a11"])
 def test_rank_one_form_does_not_depend_on_which_side_is_smaller(mode):
     _, layer = linear_pair(mode, 0.7, 3, 8, eps=0.0)
     x, incoming = draw(20, 3), draw(20, 8, seed=2)  # batch > out here, batch < out below: parts of a sum over samples
@@ -151,7 +177,10 @@ def test_rank_one_form_does_not_depend_on_which_side_is_smaller(mode):
 
 @pytest.mark.parametrize(
     ("mode", "expected"),
-    [("a11", [-0.39894228040143265, 0.8124330003087691]), ("power", [2.393653682408596, -0.5641895835477563])],
+    [
+        *((mode, [-0.39894228040143265, 0.8124330003087691]) for mode in ("own", "full", "a11")),
+        ("power", [2.393653682408596, -0.5641895835477563]),
+    ],
 )
 def test_fractional_bias_gradient(mode, expected):
     # strict Riemann–Liouville; for Caputo 3·√0.5·2/√π and -0.5·2/√π
@@ -238,29 +267,44 @@ def test_autocast_computes_in_the_low_precision(mode):
 # -- behaviour in batches -----------------------------------------------------------------------------------------------
 
 
-def test_power_treats_samples_alike():
-    _, layer = linear_pair("power", 0.9)
-    x, incoming, order = draw(6, 5), draw(6, 3, seed=2), torch.tensor([3, 1, 0, 5, 4, 2])
-    whole, permuted = backward(layer, x, incoming), backward(layer, x[order], incoming[order])
-    first, second = backward(layer, x[:3], incoming[:3]), backward(layer, x[3:], incoming[3:])
-    torch.testing.assert_close(permuted[0], whole[0][order])
+ORDER = torch.tensor([3, 1, 0, 5, 4, 2])
+
+
+def batches(mode):
+    """Gradients of a batch of six, of the same in another order, and of its two halves."""
+    _, layer = linear_pair(mode, 0.9)
+    x, incoming = draw(6, 5), draw(6, 3, seed=2)
+    parts = ((x, incoming), (x[ORDER], incoming[ORDER]), (x[:3], incoming[:3]), (x[3:], incoming[3:]))
+    return (backward(layer, *part) for part in parts)
+
+
+@pytest.mark.parametrize("mode", ["power", "own"])
+def test_samples_do_not_interact(mode):
+    whole, permuted, first, second = batches(mode)
+    torch.testing.assert_close(permuted[0], whole[0][ORDER])
     torch.testing.assert_close(torch.cat([first[0], second[0]]), whole[0])
     torch.testing.assert_close(permuted[1:], whole[1:])
+    torch.testing.assert_close(first[1] + second[1], whole[1])
 
 
 def test_first_block_depends_on_the_first_sample():
-    _, layer = linear_pair("a11", 0.9)
-    x, incoming, order = draw(6, 5), draw(6, 3, seed=2), torch.tensor([3, 1, 0, 5, 4, 2])
-    whole, permuted = backward(layer, x, incoming), backward(layer, x[order], incoming[order])
-    first, second = backward(layer, x[:3], incoming[:3]), backward(layer, x[3:], incoming[3:])
-    assert not torch.allclose(permuted[0], whole[0][order])
+    whole, permuted, first, second = batches("a11")
+    assert not torch.allclose(permuted[0], whole[0][ORDER])
     torch.testing.assert_close(first[0], whole[0][:3])
     assert not torch.allclose(second[0], whole[0][3:])
     torch.testing.assert_close(permuted[1], whole[1])  # the weights' gradient adds up over samples
     torch.testing.assert_close(first[1] + second[1], whole[1])
 
 
-@pytest.mark.parametrize(("mode", "invariant"), [("power", True), ("a11", False)])
+def test_the_full_jacobian_depends_on_the_batch_but_not_on_its_order():
+    whole, permuted, first, second = batches("full")
+    torch.testing.assert_close(permuted[0], whole[0][ORDER])
+    torch.testing.assert_close(permuted[1:], whole[1:])
+    assert not torch.allclose(torch.cat([first[0], second[0]]), whole[0])
+    torch.testing.assert_close(first[1] + second[1], whole[1])
+
+
+@pytest.mark.parametrize(("mode", "invariant"), [("power", True), ("own", False), ("full", False), ("a11", False)])
 def test_riemann_liouville_sees_an_offset_of_the_bias(mode, invariant):
     _, layer = linear_pair(mode, 0.7)
     x, incoming = draw(4, 5), draw(4, 3, seed=2)
@@ -284,10 +328,12 @@ def test_state_dict_is_that_of_nn_linear():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"alpha": 0.9, "mode": "caputo"}, "unknown mode 'caputo' .* expected one of power, a11"),
+        ({"alpha": 0.9, "mode": "caputo"}, "unknown mode 'caputo' .* expected one of power, own, full, a11"),
         ({"alpha": 0.0}, "0 < alpha <= 2, alpha is: 0"),
         ({"alpha": 2.1}, "0 < alpha <= 2"),
         ({"alpha": 1.1, "mode": "a11"}, "'a11' is defined for 0 < alpha <= 1"),
+        ({"alpha": 1.1, "mode": "own"}, "'own' is defined for 0 < alpha <= 1, alpha is: 1.1"),
+        ({"alpha": 1.1, "mode": "full"}, "'full' is defined for 0 < alpha <= 1, alpha is: 1.1"),
         ({"alpha": float("nan")}, "alpha is: nan"),
         ({"alpha": 0.9, "eps": -1e-6}, "eps .* >= 0: -1e-06"),
         ({"alpha": 0.9, "eps": float("inf")}, "eps"),
@@ -335,10 +381,12 @@ def test_all_orders_start_as_the_same_mlp(network, activation):
 
 
 def test_network_refuses_tasks_without_data_and_bad_fields():
-    with pytest.raises(ValueError, match="fractional_mlp needs inputs"):
+    with pytest.raises(ValueError, match="mlp needs inputs"):
         FractionalMlp().build((), 2)
-    with pytest.raises(ValueError, match="unknown activation 'gelu'; expected one of tanh, relu"):
-        FractionalMlp(activation="gelu")
+    with pytest.raises(ValueError, match="convnet needs images"):
+        FractionalConvnet().build((3,), 2)
+    with pytest.raises(ValueError, match="unknown activation 'swish'; expected one of elu"):
+        FractionalMlp(activation="swish")
     with pytest.raises(ValueError, match="width=0"):
         FractionalMlp(width=0)
 
@@ -374,13 +422,198 @@ def test_the_oracle_gets_the_fractional_gradient(mode):
     assert all(torch.equal(p.grad, got[name]) for name, p in module.named_parameters())
 
 
-def test_why_no_other_derivative_is_offered():
-    """Reverse over reverse is not refused by PyTorch: it silently returns something else. Forward mode is refused."""
+@pytest.mark.parametrize("mode", MODES)
+def test_the_convnet_has_a_fractional_head(mode):
+    network = FractionalConvnet(mode=mode, channels=(3,), hidden=7)
+    torch.manual_seed(3)
+    plain = network.plain().build((1, 8, 8), 4)
+    module, x = built(network, (1, 8, 8)), draw(5, 1, 8, 8, dtype=torch.float32)
+    assert [type(layer).__name__ for layer in module if list(layer.parameters())] == ["Conv2d", "FLinear", "FLinear"]
+    assert torch.equal(module(x), plain(x))
+    plain(x).square().sum().backward()
+    with ordinary(module):
+        module(x).square().sum().backward()
+    assert all(torch.equal(a.grad, b.grad) for a, b in zip(module.parameters(), plain.parameters(), strict=True))
+    assert {layer.alpha for layer in module.modules() if isinstance(layer, FLinear)} == {0.9}
+
+
+# -- autograd around it -------------------------------------------------------------------------------------------------
+
+
+def test_other_derivatives_are_refused():
     oracle, params = bound_oracle(built(FractionalMlp(width=6)))
     v = {name: draw(*p.shape, seed=4) for name, p in params.items()}
-    product, step = oracle.hvp(params, v)[1], 1e-5
-    ahead, behind = (oracle.grad({n: p + sign * step * v[n] for n, p in params.items()})[1] for sign in (1, -1))
-    exact = torch.cat([(ahead[n] - behind[n]).flatten() / (2 * step) for n in v])
-    assert (torch.cat([p.flatten() for p in product.values()]) - exact).norm() > 0.5 * exact.norm()
+    with pytest.raises(RuntimeError, match=r"alpha=0\.9 has a first reverse derivative only"):
+        oracle.hvp(params, v)
+    layer, x = FLinear(5, 3, alpha=0.9), torch.ones(2, 5)
     with pytest.raises(NotImplementedError, match="jvp"):
-        jvp(FLinear(5, 3, alpha=0.9), (torch.ones(2, 5),), (torch.ones(2, 5),))
+        jvp(layer, (x,), (x,))
+    first = torch.autograd.grad(layer(x).square().sum(), layer.weight, create_graph=True)[0]
+    with pytest.raises(RuntimeError, match="cannot be differentiated again: use alpha=1"):
+        first.sum().backward()
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_transforms_of_torch_func(mode):
+    layer, x = FLinear(5, 3, alpha=0.9, mode=mode, frac_bias=True), draw(4, 5, dtype=torch.float32)
+    params = dict(layer.named_parameters())
+
+    def loss(params, x):
+        return functional_call(layer, params, (x,)).square().sum()
+
+    plain = dict(zip(params, torch.autograd.grad(loss(params, x), params.values()), strict=True))
+    got = torch.func.grad(loss)(params, x)
+    per_sample = torch.vmap(torch.func.grad(loss), in_dims=(None, 0))(params, x[:, None])
+    models = {name: torch.stack([p.detach(), 2 * p.detach()]) for name, p in params.items()}
+    ensemble = torch.vmap(torch.func.grad(loss), in_dims=(0, None))(models, x)
+    for name, expected in plain.items():
+        assert torch.equal(got[name], expected)
+        torch.testing.assert_close(per_sample[name].sum(0), expected, rtol=1e-4, atol=1e-4)  # additive over samples
+        torch.testing.assert_close(ensemble[name][0], expected)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_compiled_it_is_the_same(mode):
+    net, x = nn.Sequential(FLinear(5, 4, alpha=0.9, mode=mode), nn.Tanh(), FLinear(4, 2, alpha=0.7, mode=mode)), draw(6, 5)
+    net, parameters = net.double(), list(net.parameters())
+    compiled = torch.compile(net, backend="aot_eager", fullgraph=True)
+    expected = torch.autograd.grad(net(x).square().sum(), parameters)
+    torch.testing.assert_close(torch.autograd.grad(compiled(x).square().sum(), parameters), expected)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_large_matrices_are_taken_in_parts_with_the_same_result(mode, monkeypatch):
+    _, layer = linear_pair(mode, 0.7, 30, 40, dtype=torch.float32)
+    x, incoming = draw(50, 30, dtype=torch.float32), draw(50, 40, seed=2, dtype=torch.float32)
+    whole = backward(layer, x, incoming)
+    monkeypatch.setattr(modes, "PART", 128)
+    torch.testing.assert_close(backward(layer, x, incoming), whole, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_zeros_without_a_guard(mode):
+    """With eps = 0 Riemann–Liouville terms are 0·∞ at a zero, which the guard makes 0; Caputo's factor is 0 there."""
+    layer = FLinear(2, 1, alpha=0.5, mode=mode, eps=0.0)
+    grads = backward(layer, torch.tensor([[0.0, 1.0]]), torch.ones(1, 1))
+    assert bool(grads[0].isfinite().all()) == (mode == "power")
+
+
+def test_replacing_layers_keeps_the_parameters():
+    net = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.ModuleDict({"head": nn.Linear(4, 2, bias=False)})["head"]).eval()
+    parameters, x = list(net.parameters()), draw(5, 3, dtype=torch.float32)
+    expected = net(x)
+    changed = with_flinear(net, alpha=0.8, mode="own", frac_input=False)
+    assert changed is net
+    assert all(a is b for a, b in zip(net.parameters(), parameters, strict=True))
+    assert torch.equal(net(x), expected)
+    assert [(layer.alpha, layer.mode, layer.frac_input, layer.training) for layer in (net[0], net[2])] == [
+        (0.8, "own", False, False)
+    ] * 2
+    with pytest.raises(ValueError, match="0 < alpha <= 1"):
+        with_flinear(net, alpha=1.5, mode="full")
+
+
+# -- bad input ------------------------------------------------------------------------------------------------------------
+
+
+def test_integers_are_refused():
+    with pytest.raises(ValueError, match=r"FLinear needs floating-point inputs, got torch.int64: convert with .float\(\)"):
+        FLinear(2, 1, alpha=0.9)(torch.ones(1, 2, dtype=torch.int64))
+    with pytest.raises(ValueError, match=r"needs floating-point numbers, got torch\.int32"):
+        caputo_factor(torch.ones(2, dtype=torch.int32), 0.5, 0.0)
+    with pytest.raises(ValueError, match=r"needs floating-point numbers, got torch\.int32"):
+        riemann_liouville_factors(torch.ones(2, dtype=torch.int32), 0.5, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("mode", "alpha", "eps", "least"),
+    [
+        ("own", 0.9, 1e-8, "3.6e-07"),
+        ("full", 0.5, 0.0, "7.4e-11"),
+        ("power", 1.9, 1e-8, "3.6e-07"),
+        ("a11", 0.9, 0.0, "3.6e-07"),
+    ],
+)
+def test_float16_is_refused_where_a_factor_overflows(mode, alpha, eps, least):
+    layer, x = FLinear(3, 2, alpha=alpha, mode=mode, eps=eps), torch.ones(1, 3)
+    with pytest.raises(
+        ValueError, match=f"mode '{mode}' with alpha={alpha} .* the largest float16, near zero: use eps >= {least}"
+    ):
+        layer.half()(x.half())
+    layer.bfloat16()(x.bfloat16())
+    with pytest.raises(ValueError, match="float16"), torch.autocast("cpu", dtype=torch.float16):
+        layer.float()(x)
+    layer.eps = float(least) * 1.05
+    layer.half()(x.half())
+
+
+# -- derivatives of functions -------------------------------------------------------------------------------------------
+
+SQUARE = {0.1: 0.11110598005487568, 0.3: 0.1672229811931252, 0.5: 0.24721548929484133, 0.7: 0.35836368798392941,
+          0.9: 0.50831159536318593, 1.2: 0.81959317491675321, 1.5: 1.2360774464742067}  # fmt: skip
+EXPONENTIAL = {0.3: (2.0691224851781018, 2.8395056690446678), 0.5: (2.2906982523032382, 2.8548878358509945),
+               0.7: (2.4890604196997746, 2.8233331722639651)}  # fmt: skip
+
+
+def of_series(coefficients, order, rule):
+    """Derivative at 1 of Σ c_p x^p, term by term."""
+    return math.fsum(c * rule(float(p), order) for p, c in enumerate(coefficients))
+
+
+@pytest.mark.parametrize("order", SQUARE)
+def test_square_and_line_and_constant(order):
+    assert power_rule(2.0, order) * 0.3 ** (2 - order) == pytest.approx(SQUARE[order], rel=1e-15)
+    assert caputo_power_rule(2.0, order) == power_rule(2.0, order)
+    assert caputo_power_rule(0.0, order) == 0
+    line = {0.1: 0.35183560350710631, 0.5: 0.61803872323710333, 0.9: 0.9319045914991742}
+    constant = {0.1: 1.0555068105213189, 0.5: 1.0300645387285055, 0.9: 0.31063486383305806}
+    if order in line:
+        assert power_rule(1.0, order) * 0.3 ** (1 - order) == pytest.approx(line[order], rel=1e-15)
+        assert power_rule(0.0, order) * 0.3**-order == pytest.approx(constant[order], rel=1e-14)
+
+
+@pytest.mark.parametrize("order", EXPONENTIAL)
+def test_exponential_by_its_series(order):
+    series = [1 / math.factorial(p) for p in range(40)]
+    assert of_series(series, order, caputo_power_rule) == pytest.approx(EXPONENTIAL[order][0], rel=1e-14)
+    assert of_series(series, order, power_rule) == pytest.approx(EXPONENTIAL[order][1], rel=1e-14)
+
+
+def test_sine_and_a_shifted_square():
+    sine = [0 if p % 2 == 0 else (-1) ** (p // 2) / math.factorial(p) for p in range(40)]
+    assert of_series(sine, 0.5, power_rule) == pytest.approx(0.84605678672415291, rel=1e-14)
+    assert of_series([4, -4, 1], 0.5, caputo_power_rule) == pytest.approx(-3.0090111122547002, rel=1e-15)
+
+
+def test_the_chain_rule_of_layers_is_not_that_of_fractional_calculus():
+    """x⁴ = (x²)² at 1: its half derivative, the product of half derivatives, and outer half times inner ordinary."""
+    inner, outer = power_rule(2.0, 0.5), power_rule(2.0, 0.5)
+    assert power_rule(4.0, 0.5) == pytest.approx(2.0633219, abs=1e-7)
+    assert outer * inner == pytest.approx(2.263537, abs=1e-6)
+    assert outer * 2 == pytest.approx(3.0090111, abs=1e-7)
+
+
+def test_caputo_refuses_what_has_no_integral():
+    with pytest.raises(ValueError, match=r"order 1\.5 needs an exponent above 1, or a whole one: 0\.5"):
+        caputo_power_rule(0.5, 1.5)
+
+
+@given(exponent=st.floats(-0.95, 0.95), low=st.floats(-6, 0))
+def test_powers_in_float32(exponent, low):
+    base = torch.logspace(low, 2, 200, dtype=torch.float32)
+    exact = base.double() ** exponent
+    got = raised_(magnitude(base, 0.0), exponent)
+    assert ((got - exact) / exact).abs().max() < 1e-7 * (1 + abs(exponent) * base.double().log2().abs().max()) + 1e-7
+
+
+def test_the_first_block_turns_away_from_the_gradient():
+    """Descent is not guaranteed: the lower the order, the smaller the cosine to the ordinary gradient."""
+    x, incoming, cosines = draw(64, 32), draw(64, 32, seed=2), []
+    for order in (1.0, 0.99, 0.9, 0.5):
+        linear, layer = linear_pair("a11", order, 32, 32)
+        pair = zip(backward(linear, x, incoming)[:2], backward(layer, x, incoming)[:2], strict=True)
+        cosines.append([nn.functional.cosine_similarity(a.flatten(), b.flatten(), dim=0).item() for a, b in pair])
+    for of_one in zip(*cosines, strict=True):
+        assert of_one[0] == pytest.approx(1)
+        assert list(of_one) == sorted(of_one, reverse=True)
+        assert of_one[-1] < 0.3

@@ -188,7 +188,40 @@ def test_family_grids_hold_their_family_and_controls(catalog, family):
     tasks = {label_of(c.task) for c in cells}
     assert len(tasks) >= 8
     assert min(c.seeds for c in cells) >= 8
-    assert {(name, task) for name in ("sgd", "adamw") for task in tasks} <= controls
+    standard = ("sgd", "adam") if family == "fractional" else ("sgd", "adamw")
+    assert {(name, task) for name in standard for task in tasks} <= controls
+
+
+def test_the_fractional_grid_has_every_order_and_control(catalog):
+    cells = grids.expand("fractional", catalog)
+    assert {"sine_mix", "etth1", "digits", "mnist"} <= {label_of(c.task) for c in cells}
+    assert {(c.seeds, c.tune) for c in cells} == {(8, 10)}
+    assert len(set(cells)) == len(cells)
+    assert {name_of(probe) for c in cells for probe in c.probes} == {"fractional_gradient"}
+    digits = [c for c in cells if c.task.reference_network == "mlp(width=64,depth=2)"]
+    layers = [c for c in digits if name_of(c.network) == "fractional_mlp" and name_of(c.optimizer) in ("sgd", "adam")]
+    layers = [c for c in layers if c.network.width == 64]
+    orders = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
+    wanted = {
+        (m, a, x, o) for m in ("power", "own", "full", "a11") for a in orders for x in (True, False) for o in ("sgd", "adam")
+    }
+    assert {(c.network.mode, c.network.alpha, c.network.frac_input, name_of(c.optimizer)) for c in layers} == wanted | {
+        ("power", 1.0, True, "sgd"), ("power", 1.0, True, "adam"),
+    }  # fmt: skip
+    arms = {label_of(c.optimizer) for c in digits}
+    for base in ("", "base=adam,"):
+        for order in (*orders, 1.0):
+            like = f"gl_memory(base=sgd(lr=1.0),alpha={order},convention='fcgd')".replace("alpha=0.9,", "")
+            assert f"scaled({base}like={like})" in arms
+    assert [c.refusal() for c in cells if c.refusal()] == []
+
+
+def test_the_small_fractional_grid_is_a_part_of_it(catalog):
+    small, whole = grids.expand("fractional_small", catalog), grids.expand("fractional", catalog)
+    assert {(c.task, *c.labels) for c in small} <= {(c.task, *c.labels) for c in whole}
+    assert not any(c.task.needs_data for c in small)
+    assert len({c.task for c in small}) >= 8
+    assert {(c.seeds, c.tune, c.budget / c.task.budget) for c in small} == {(8, 4, 0.5)}
 
 
 def test_full_crosses_everything(catalog):

@@ -71,13 +71,17 @@ def tree():
         for folder in [ROOT / package, *sorted(p for p in (ROOT / package).iterdir() if p.is_dir() and p.name[0] != "_")]:
             indent = "  " * len(folder.relative_to(ROOT).parts)
             out.append(f"{indent}{folder.name}/".ljust(34) + summary(folder / "__init__.py"))
-            files = [p for p in sorted(folder.iterdir()) if p.suffix in (".py", ".sql", ".j2") and p.name != "__init__.py"]
+            files = [
+                p
+                for p in sorted(folder.iterdir())
+                if p.suffix in (".py", ".sql", ".toml", ".j2") and p.name != "__init__.py"
+            ]
             out += [f"{indent}  {path.name}".ljust(34) + summary(path) for path in files]
     return "\n".join(line.rstrip() for line in out) + "\n"
 
 
 def summary(path):
-    """Return the first line of a docstring, or of a comment in SQL."""
+    """Return the first line of a docstring, or of a comment in SQL and TOML."""
     if not path.exists():
         return ""
     if path.suffix == ".py":

@@ -262,10 +262,19 @@ def test_the_loss_of_a_step_is_noted_once():
         lambda o: [o.grad(params)] + [part.loss(params) for part in o.split(4)],
         lambda o: [part.grad(params) for _ in range(2) for part in o.split(4)],
         lambda o: [piece.grad(params) for part in o.split(2) for piece in part.split(2)],
-        lambda o: [o.with_gradient(lambda p, g: g).grad(params), o.grad(params)],
+        lambda o: [o.answering(o.grad).grad(params), o.grad(params)],
     ):
         asks(oracle.bind(x, y, seed=0))
         torch.testing.assert_close(oracle.first_loss, oracle.loss(params))
+
+
+def test_a_transformed_gradient_has_no_parts():
+    net, _, x, y = dropped()
+    oracle = Oracle(Objective(net, F.mse_loss), Meter({})).bind(x, y, seed=0)
+    with pytest.raises(ValueError, match=r"asks for oracle\.split: put the method that does outside"):
+        oracle.answering(oracle.grad).split(2)
+    with pytest.raises(ValueError, match=r"asks for oracle\.fresh: put the method that does outside"):
+        oracle.answering(oracle.grad).fresh()
 
 
 def test_parts_have_dropout_masks_of_their_own():

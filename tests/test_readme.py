@@ -12,6 +12,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
+SNIPPETS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
 @pytest.mark.slow
@@ -65,13 +66,22 @@ def test_a_file_dropped_into_a_family_folder_is_all_it_takes(tmp_path):
 @pytest.mark.slow
 def test_the_grid_in_the_readme_runs(tmp_path):
     path = tmp_path / "my_grid.py"
-    path.write_text(re.findall(r"```python\n(.*?)```", README, re.DOTALL)[1])
+    path.write_text(next(code for code in SNIPPETS if "def grid(" in code))
     command("run", "--grid", path, "--local", "--out", tmp_path / "run")
     question = (
         "SELECT task, count(*), count(DISTINCT optimizer) FROM trials WHERE status = 'completed' GROUP BY 1 ORDER BY 1"
     )
     answer = command("query", question, "--out", tmp_path / "run", "--format", "csv")
     assert answer.splitlines()[1:] == ["diabetes,4,2", "wine,4,2"]
+
+
+def test_the_layer_in_the_readme_trains(tmp_path):
+    path = tmp_path / "train.py"
+    path.write_text(next(code for code in SNIPPETS if "FLinear(" in code))
+    line = [sys.executable, "-W", "error", path]
+    result = subprocess.run(line, cwd=tmp_path, env=environment(ROOT), capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert float(result.stdout.removeprefix("loss ")) < 20  # about 80 at the start: 2·8 + 8² for a sum of eight squares
 
 
 def test_every_file_that_the_readme_links_to_exists():

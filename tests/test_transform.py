@@ -6,14 +6,16 @@ from torch import nn
 
 from baselines.contract import Optimizer
 from baselines.flops import Meter
+from baselines.fractional.frac_accumulate import FracAccumulate
 from baselines.oracle import Objective, Oracle
 from baselines.standard.sgd import Sgd
 from baselines.transform import GradientTransform
 from suite.catalog import Catalog
 
 CATALOG = Catalog()
-BASES = [optimizer for entry in CATALOG.entries("optimizer")
-         if (optimizer := CATALOG.parse("optimizer", entry.name)).needs == {"grad"}]  # fmt: skip
+MADE = [CATALOG.parse("optimizer", entry.name) for entry in CATALOG.entries("optimizer")]
+# methods that split the batch cannot be a base: a transformed gradient has no parts
+BASES = [optimizer for optimizer in MADE if optimizer.needs == {"grad"} and not isinstance(optimizer, FracAccumulate)]
 
 
 class Identity(GradientTransform):

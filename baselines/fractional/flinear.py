@@ -1,35 +1,49 @@
 """`FLinear`, a linear layer whose gradient is of fractional order.
 
 Zhou et al. 2025, fractional-order Jacobian matrix differentiation, https://arxiv.org/abs/2506.07408. Only the abstract and
-reviews of the paper are public; the modes, the integer bias gradient and the guard `eps` are reconstructions.
+reviews of the paper are public. Reconstructions are: all but `a11` of the modes, which follow from the definition of the
+Jacobian, the first block for the gradient of the input, the integer gradient of the bias, and the guard `eps` at zero.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.autograd import Function
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from baselines.fractional.modes import MODES, bias_gradient, check_rule
+from baselines.fractional.modes import MODES, bias_gradient, check_precision, check_rule
 
 
 class FLinear(nn.Linear):
     """`nn.Linear` whose backward pass is a fractional derivative of order `alpha`, with the same parameters and outputs.
 
-    At `alpha == 1` it is `nn.Linear`, with derivatives of every order and mode. Otherwise it has a first reverse
-    derivative only, which is the gradient of no function: PyTorch refuses forward mode, but differentiating the
-    gradient again may silently return zeros. The chain rule across layers stays the ordinary one.
-
-    Modes, with r = 1/Γ(2-α), G the incoming gradient, |·| guarded as |·|+eps and w0, x0 the first rows of W and X:
+    Modes, for Y = X Wᵀ + b with X (batch, in), W (out, in), Y and the incoming gradient G (batch, out); |·| is guarded as
+    |·|+eps, r = 1/Γ(2-α), and c(v) = rα|v|^{1-α}, s(v) = r(1-α) sign(v)|v|^{-α} act entry by entry:
 
     * `power` (Caputo): ∂W = r|W|^{1-α} ⊙ GᵀX, ∂X = r|X|^{1-α} ⊙ GW. α ∈ (0, 2].
-    * `a11` (Riemann–Liouville, first block): ∂W = GᵀX diag(c(w0)) + (Gᵀ Y[:,0]) s(w0)ᵀ and
-      ∂X = GW diag(c(x0)) + (G Y[0,:]) s(x0)ᵀ, c(v) = rα|v|^{1-α}, s(v) = r(1-α) sign(v)|v|^{-α}. α ∈ (0, 1].
-      The gradient depends on which sample comes first in the batch.
+    * `own` (Riemann–Liouville, diagonal blocks): ∂W_jk = c(W_jk)(GᵀX)_jk + s(W_jk) Σ_i G_ij Y_ij,
+      ∂X_ik = c(X_ik)(GW)_ik + s(X_ik) Σ_l G_il Y_il. α ∈ (0, 1], as for the modes that follow.
+    * `full` (Riemann–Liouville, the whole dense Jacobian): like `own` with ⟨G, Y⟩ = Σ_il G_il Y_il for both sums.
+    * `a11` (Riemann–Liouville, the first block for all, the paper's shortcut): like `own` with c and s of the first rows of
+      W and X, and the first column and row of Y: Σ_i G_ij Y_i0 and Σ_l G_il Y_0l.
+
+    The gradient of the bias is Σ_i G_ij, or that of its own rule with `frac_bias`. The chain rule across layers stays the
+    ordinary one. At `alpha == 1` the layer is `nn.Linear`, with derivatives of every order and mode.
+
+    Otherwise it has a first reverse derivative only, which is the gradient of no function:
+
+    * Forward mode (`torch.func.jvp`) raises NotImplementedError, differentiating the gradient again RuntimeError.
+    * Micro-batches, data-parallel shards and `vmap` change the gradients of `full`, where each entry depends on the whole
+      batch, and of the input in `a11`, which depends on the first sample; in `power` and `own` samples do not interact.
+    * Riemann–Liouville modes depend on the values of Y: an offset of the bias changes ∂W though G stays. They save Y,
+      batch × out numbers above what `nn.Linear` saves, and blow up near zeros: with eps = 0 and a zero in W or X, to NaN.
+    * Under autocast the layer computes as `nn.Linear` does, and powers in float32. `torch.compile` traces it whole.
 
     >>> layer = FLinear(1, 1, bias=False, alpha=0.5, eps=0.0)
     >>> _ = nn.init.constant_(layer.weight, 0.25)
@@ -59,7 +73,7 @@ class FLinear(nn.Linear):
             out_features: length of one output.
             bias: whether to add b.
             alpha: order of the derivative.
-            mode: `power` or `a11`.
+            mode: `power`, `own`, `full` or `a11`.
             eps: guard at zero; formulas hold up to O(eps).
             frac_input: whether the gradient passed on to the input is fractional too.
             frac_bias: whether the gradient of the bias is.
@@ -75,11 +89,21 @@ class FLinear(nn.Linear):
         self.frac_input, self.frac_bias = frac_input, frac_bias
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - as in nn.Linear
-        """Return X Wᵀ + b; `input` is (..., in_features)."""
+        """Return X Wᵀ + b; `input` is (..., in_features).
+
+        Raises:
+            ValueError: `input` holds no real floating-point numbers, or factors of the gradient overflow float16.
+        """
+        if not input.is_floating_point():
+            raise ValueError(f"FLinear needs floating-point inputs, got {input.dtype}: convert with .float()")
         if self.alpha == 1:
             return F.linear(input, self.weight, self.bias)
         x, weight, bias = _autocast(input, self.weight, self.bias)
-        output = _FractionalLinear.apply(x.reshape(-1, self.in_features), weight, bias, self)
+        check_precision(self.mode, self.alpha, self.eps, x.dtype)
+        settings = _Settings(self.mode, self.alpha, self.eps, self.frac_input, self.frac_bias)
+        if x.dim() == 2:
+            return _FractionalLinear.apply(x, weight, bias, settings)
+        output = _FractionalLinear.apply(x.reshape(-1, self.in_features), weight, bias, settings)
         return output.reshape(*input.shape[:-1], self.out_features)
 
     def extra_repr(self) -> str:
@@ -87,35 +111,129 @@ class FLinear(nn.Linear):
         return f"{super().extra_repr()}, alpha={self.alpha:g}, mode={self.mode}"
 
 
+def with_flinear(
+    module: nn.Module,
+    *,
+    alpha: float,
+    mode: str = "power",
+    eps: float = 1e-6,
+    frac_input: bool = True,
+    frac_bias: bool = False,
+) -> nn.Module:
+    """Return `module` with every `nn.Linear` in it replaced by an `FLinear` on the same parameters.
+
+    The module is changed in place, except where it is an `nn.Linear` itself. Subclasses of `nn.Linear` stay as they are.
+
+    Raises:
+        ValueError: the mode is unknown, or `alpha` or `eps` is out of its range.
+    """
+    check_rule(mode, alpha, eps)
+    if type(module) is nn.Linear:
+        layer = FLinear(
+            module.in_features, module.out_features, module.bias is not None, alpha=alpha, mode=mode, eps=eps,
+            frac_input=frac_input, frac_bias=frac_bias, device="meta",
+        )  # fmt: skip
+        layer.weight, layer.bias = module.weight, module.bias
+        return layer.train(module.training)
+    for name, child in module.named_children():
+        replaced = with_flinear(child, alpha=alpha, mode=mode, eps=eps, frac_input=frac_input, frac_bias=frac_bias)
+        setattr(module, name, replaced)
+    return module
+
+
+@contextmanager
+def ordinary(module: nn.Module) -> Iterator[None]:
+    """Let every `FLinear` in `module` have order 1 for a while: its gradient is the ordinary one."""
+    layers = [layer for layer in module.modules() if isinstance(layer, FLinear)]
+    orders = [layer.alpha for layer in layers]
+    for layer in layers:
+        layer.alpha = 1.0
+    try:
+        yield
+    finally:
+        for layer, alpha in zip(layers, orders, strict=True):
+            layer.alpha = alpha
+
+
+class _Settings(NamedTuple):
+    """What an `FLinear` differentiates by."""
+
+    mode: str
+    alpha: float
+    eps: float
+    frac_input: bool
+    frac_bias: bool
+
+
 class _FractionalLinear(Function):
-    """Forward `F.linear` on a matrix, backward the mode of `layer`.
+    """Forward `F.linear` on a matrix, backward the mode of `settings`.
 
     It has no `jvp`: with one, PyTorch's second forward derivative would be silently wrong.
     """
 
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(x: Tensor, weight: Tensor, bias: Tensor | None, layer: FLinear) -> Tensor:
+    def forward(x: Tensor, weight: Tensor, bias: Tensor | None, settings: _Settings) -> Tensor:
         return F.linear(x, weight, bias)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
-        x, weight, bias, ctx.layer = inputs
-        ctx.save_for_backward(x, weight, bias, output if MODES[ctx.layer.mode].reads_output else None)
+        x, weight, bias, ctx.settings = inputs
+        ctx.save_for_backward(x, weight, bias, output if MODES[ctx.settings.mode].reads_output else None)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, G: Tensor) -> tuple[Tensor | None, ...]:
-        X, W, b, Y = ctx.saved_tensors
-        layer = ctx.layer
-        rule, order = MODES[layer.mode].rule, (layer.alpha, layer.eps)
-        of_x = of_weight = of_bias = None
-        if ctx.needs_input_grad[0]:
-            of_x = rule(G, W, X, Y, *order) if layer.frac_input else G @ W
-        if ctx.needs_input_grad[1]:
-            of_weight = rule(G.t(), X, W, None if Y is None else Y.t(), *order)
-        if ctx.needs_input_grad[2]:
-            of_bias = bias_gradient(G, b, Y, *order) if layer.frac_bias else G.sum(0)
-        return of_x, of_weight, of_bias, None
+        wanted = tuple(ctx.needs_input_grad[:3])
+        # Only with `create_graph`: the graph of the gradient must lead to its inputs, or a second derivative would
+        # silently be zero, as it is after `once_differentiable`.
+        differentiate: Callable[..., tuple[Tensor, ...]] = (
+            _FractionalGradient.apply if torch.is_grad_enabled() else _gradients
+        )
+        found = iter(differentiate(G, *ctx.saved_tensors, ctx.settings, wanted))
+        return *(next(found) if want else None for want in wanted), None
+
+
+class _FractionalGradient(Function):
+    """The gradients of an `FLinear`, which refuse to be differentiated."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(
+        G: Tensor, X: Tensor, W: Tensor, b: Tensor | None, Y: Tensor | None, settings: _Settings, wanted: tuple[bool, ...]
+    ) -> tuple[Tensor, ...]:
+        return _gradients(G, X, W, b, Y, settings, wanted)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple, output: tuple) -> None:
+        ctx.alpha = inputs[5].alpha
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        raise RuntimeError(
+            f"FLinear with alpha={ctx.alpha:g} has a first reverse derivative only, which cannot be differentiated again: "
+            "use alpha=1, or an optimizer that needs gradients alone"
+        )
+
+
+# `Function.apply` asks for this signature in every call, and working it out anew takes longer than a small layer.
+_FractionalLinear.forward.__signature__ = inspect.signature(_FractionalLinear.forward)  # type: ignore[attr-defined]
+
+
+def _gradients(
+    G: Tensor, X: Tensor, W: Tensor, b: Tensor | None, Y: Tensor | None, settings: _Settings, wanted: tuple[bool, ...]
+) -> tuple[Tensor, ...]:
+    """Return the gradients of X, W and b that are wanted."""
+    rule, order = MODES[settings.mode].rule, (settings.alpha, settings.eps)
+    found = []
+    if wanted[0]:
+        found.append(rule(G, W, X, Y, *order) if settings.frac_input else G @ W)
+    if wanted[1]:
+        found.append(rule(G.t(), X, W, None if Y is None else Y.t(), *order))
+    if wanted[2] and b is not None:
+        found.append(bias_gradient(G, b, Y, *order) if settings.frac_bias else G.sum(0))
+    return tuple(found)
 
 
 def _autocast(x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:

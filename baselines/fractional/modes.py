@@ -11,13 +11,23 @@ differentiated and by the output, seen from V's side.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
-from baselines.fractional.rules import caputo_factor, riemann_liouville_factors
+from baselines.fractional.rules import (
+    caputo_factor,
+    magnitude,
+    power_rule,
+    raised_,
+    reciprocal_gamma,
+    riemann_liouville_factors,
+)
 
+PART = 2**16  # entries that elementwise work takes at a time: temporaries of them are reused, and stay in a core's cache
 Rule = Callable[[Tensor, Tensor, Tensor, "Tensor | None", float, float], Tensor]
 
 
@@ -31,8 +41,65 @@ class Mode(NamedTuple):
 
 def power(A: Tensor, B: Tensor, V: Tensor, Y: Tensor | None, alpha: float, eps: float) -> Tensor:
     """Return (|V|+eps)^{1-α}/Γ(2-α) ⊙ (A B): Caputo's derivative, which knows no constants and acts entry by entry."""
-    factor = caputo_factor(V, alpha, eps)
-    return (A @ B).to(factor.dtype).mul_(factor).to(V.dtype)
+    product = _product(A, B, power_rule(1.0, alpha))
+    for part, v in _parts(product, V):
+        part.mul_(raised_(magnitude(v, eps), 1 - alpha))
+    return product.to(V.dtype)
+
+
+def own_block(A: Tensor, B: Tensor, V: Tensor, Y: Tensor | None, alpha: float, eps: float) -> Tensor:
+    """Return c ⊙ (A B) + s ⊙ y, c and s the Riemann–Liouville factors of V, y_j = Σ_i A_ji Y_ji the constant of row j.
+
+    The Jacobian of order α is dense; this takes its diagonal blocks, each for its own row of V.
+    """
+    return _riemann_liouville(A, B, V, None if Y is None else _products(A, Y).sum(1, keepdim=True), alpha, eps)
+
+
+def full(A: Tensor, B: Tensor, V: Tensor, Y: Tensor | None, alpha: float, eps: float) -> Tensor:
+    """Return c ⊙ (A B) + s·⟨A, Y⟩: the transposed Jacobian of order α, all its blocks, applied to the incoming gradient.
+
+    Every entry depends on every sample: the gradient of a batch is not made of those of its parts.
+    """
+    return _riemann_liouville(A, B, V, None if Y is None else _products(A, Y).sum(), alpha, eps)
+
+
+def _products(A: Tensor, Y: Tensor) -> Tensor:
+    """Return A ⊙ Y in at least float32: sums over a batch overflow float16."""
+    return _at_least_float32(A) * _at_least_float32(Y)
+
+
+def _riemann_liouville(A: Tensor, B: Tensor, V: Tensor, constant: Tensor | None, alpha: float, eps: float) -> Tensor:
+    """Return c ⊙ (A B) + s ⊙ `constant`, the sums that the derivative of a constant is multiplied with.
+
+    With m = |V|+eps it is m^{1-α} ⊙ (rα A B + r(1-α) constant ⊙ sign(V)/m): one power, and what is scaled is small.
+    """
+    if constant is None:  # no output was given: the function is linear
+        constant = A.new_zeros(())
+    r = reciprocal_gamma(2 - alpha)
+    product = _product(A, B, r * alpha)
+    for part, v, y in _parts(product, V, (constant * (r * (1 - alpha))).expand(len(V), 1)):
+        base = magnitude(v, eps)
+        part.add_((torch.sign(v) * y).div_(base)).mul_(raised_(base, 1 - alpha))
+    return product.to(V.dtype)
+
+
+def _product(A: Tensor, B: Tensor, factor: float) -> Tensor:
+    """Return `factor`·A B in at least float32; the multiplication scales for nothing."""
+    if A.dtype.itemsize < 4:
+        return (A @ B).float().mul_(factor)
+    return torch.addmm(A.new_zeros(()), A, B, beta=0, alpha=factor)
+
+
+def _at_least_float32(v: Tensor) -> Tensor:
+    return v if v.dtype.itemsize >= 4 else v.float()
+
+
+def _parts(*matrices: Tensor) -> Iterable[tuple[Tensor, ...]]:
+    """Yield matching blocks of rows whose temporaries stay in a core's cache, on a CPU; elsewhere the whole."""
+    rows = max(1, PART // max(1, matrices[0].shape[1]))
+    if len(matrices[0]) <= 2 * rows or matrices[0].device.type != "cpu" or torch.compiler.is_compiling():
+        return (matrices,)
+    return zip(*(matrix.split(rows) for matrix in matrices), strict=True)
 
 
 def first_block(A: Tensor, B: Tensor, V: Tensor, Y: Tensor | None, alpha: float, eps: float) -> Tensor:
@@ -48,8 +115,8 @@ def first_block(A: Tensor, B: Tensor, V: Tensor, Y: Tensor | None, alpha: float,
     y = Y[0]
     # Modify whichever of B and A B has fewer rows. In half precision only after the product, where c and s stay float32.
     if len(B) < len(A) and c.dtype == B.dtype:
-        return A @ (B * c).addr_(y, s)
-    return (A @ B).to(c.dtype).mul_(c).addr_((A @ y).to(c.dtype), s).to(V.dtype)
+        return A @ (B * c).add_(torch.outer(y, s))
+    return (A @ B).to(c.dtype).mul_(c).add_(torch.outer((A @ y).to(c.dtype), s)).to(V.dtype)
 
 
 def bias_gradient(G: Tensor, b: Tensor, Y: Tensor | None, alpha: float, eps: float) -> Tensor:
@@ -62,6 +129,8 @@ def bias_gradient(G: Tensor, b: Tensor, Y: Tensor | None, alpha: float, eps: flo
 
 MODES = {
     "power": Mode(power, 2.0, reads_output=False),
+    "own": Mode(own_block, 1.0, reads_output=True),
+    "full": Mode(full, 1.0, reads_output=True),
     "a11": Mode(first_block, 1.0, reads_output=True),
 }
 
@@ -76,5 +145,26 @@ def check_rule(mode: str, alpha: float, eps: float) -> None:
         raise ValueError(f"unknown mode {mode!r} of fractional differentiation; expected one of {', '.join(MODES)}")
     if not 0 < alpha <= MODES[mode].highest:
         raise ValueError(f"mode {mode!r} is defined for 0 < alpha <= {MODES[mode].highest:g}, alpha is: {alpha}")
-    if not 0 <= eps < float("inf"):
+    if not 0 <= eps < math.inf:
         raise ValueError(f"eps keeps powers finite at zero and must be a finite number >= 0: {eps}")
+
+
+def check_precision(mode: str, alpha: float, eps: float, dtype: torch.dtype) -> None:
+    """Refuse float16 where the largest factor of a gradient, that of an entry next to zero, is out of its range.
+
+    It is eps^{1-α}/Γ(2-α) for Caputo's rule with α > 1, and eps^{-α}/Γ(1-α) for Riemann–Liouville's. Factors are computed
+    in float32, but the gradients become float16.
+
+    Raises:
+        ValueError: with the values of `eps` that can be used.
+    """
+    if dtype != torch.float16 or alpha == 1 or (alpha < 1 and not MODES[mode].reads_output):
+        return
+    n = 1 if MODES[mode].reads_output else 2  # the factor is eps^{n-1-α}/Γ(n-α)
+    largest = torch.finfo(dtype).max
+    least = (reciprocal_gamma(n - alpha) / largest) ** (1 / (alpha - n + 1))
+    if eps < least:
+        raise ValueError(
+            f"mode {mode!r} with alpha={alpha:g} has factors above {largest:g}, the largest float16, near zero: "
+            f"use eps >= {least:.1e} instead of {eps:g}, or bfloat16 or float32"
+        )

@@ -24,39 +24,86 @@ def reciprocal_gamma(x: float) -> float:
 def power_rule(exponent: float, order: float) -> float:
     """Return the coefficient of D^a x^p = Γ(p+1)/Γ(p-a+1) · x^{p-a} for x > 0, p = `exponent` > -1, a = `order` >= 0.
 
-    It is the Riemann–Liouville derivative; Caputo's is the same, but 0 for whole p below a.
+    It is the Riemann–Liouville derivative from 0, D^a f = (d/dx)^n ∫_0^x (x-t)^{n-a-1} f(t) dt / Γ(n-a) with n = ⌈a⌉.
 
     >>> power_rule(2.0, 1.0), power_rule(0.0, 1.0)  # (x²)' = 2x; a constant has no derivative of order 1 ...
     (2.0, 0.0)
     >>> power_rule(0.0, 0.5) > 0                    # ... but one of order 1/2
     True
+
+    Raises:
+        ValueError: x^p is not integrable at 0.
     """
     if exponent <= -1:
         raise ValueError(f"the power rule needs an exponent above -1: {exponent}")
     return math.gamma(exponent + 1) * reciprocal_gamma(exponent - order + 1)
 
 
+def caputo_power_rule(exponent: float, order: float) -> float:
+    """Return the coefficient of Caputo's derivative of x^p, ∫_0^x (x-t)^{n-a-1} (d/dt)^n t^p dt / Γ(n-a) with n = ⌈a⌉.
+
+    It is that of `power_rule`, except for whole p < ⌈a⌉, where t^p has no nth derivative: constants have none at all.
+
+    >>> caputo_power_rule(0.0, 0.5), caputo_power_rule(1.0, 1.5), caputo_power_rule(2.0, 1.0)
+    (0.0, 0.0, 2.0)
+
+    Raises:
+        ValueError: the nth derivative of x^p is not integrable at 0.
+    """
+    n = math.ceil(order)
+    if exponent >= 0 and exponent == math.floor(exponent) and exponent < n:
+        return 0.0
+    if exponent <= n - 1:
+        raise ValueError(
+            f"Caputo's derivative of order {order:g} needs an exponent above {n - 1}, or a whole one: {exponent}"
+        )
+    return power_rule(exponent, order)
+
+
 def caputo_factor(v: Tensor, alpha: float, eps: float) -> Tensor:
     """Return (|v|+eps)^{1-α}/Γ(2-α), by which Caputo's derivative of a linear function differs from the ordinary one.
 
-    Any shape, at least float32: |v|^{-α} overflows float16 near zero.
+    Any shape, at least float32: |v|^{1-α} overflows float16 near zero for α > 1.
+
+    Raises:
+        ValueError: `v` holds no real floating-point numbers.
     """
-    return _magnitude(v, eps).pow_(1 - alpha).mul_(power_rule(1.0, alpha))
+    return raised_(magnitude(v, eps), 1 - alpha).mul_(power_rule(1.0, alpha))
 
 
 def riemann_liouville_factors(v: Tensor, alpha: float, eps: float) -> tuple[Tensor, Tensor]:
     """Return c and s of the Riemann–Liouville derivative D^α f(v) = c·f'(v) + s·f(v) of an affine f.
 
     c = α(|v|+eps)^{1-α}/Γ(2-α), s = sign(v)(|v|+eps)^{-α}/Γ(1-α). The derivative is taken in |v| from 0 and mirrored for
-    v < 0. Any shape, at least float32; at v = 0 the sign makes s zero, if eps > 0.
+    v < 0. Any shape, at least float32: |v|^{-α} overflows float16 near zero. At v = 0 the sign makes s zero, if eps > 0.
+
+    Raises:
+        ValueError: `v` holds no real floating-point numbers.
     """
     r = reciprocal_gamma(2 - alpha)
-    base = _magnitude(v, eps)
-    inverse = base.pow(-alpha)  # the one power; the other is base · inverse
-    s = torch.sign(v) * inverse * ((1 - alpha) * r)  # 1/Γ(1-α) = (1-α)/Γ(2-α)
-    return base.mul_(inverse).mul_(alpha * r), s
+    base = magnitude(v, eps)
+    s = torch.sign(v).to(base.dtype).mul_((1 - alpha) * r).div_(base)  # 1/Γ(1-α) = (1-α)/Γ(2-α)
+    power = raised_(base, 1 - alpha)  # the one power; the other is power / base, which loses nothing for α near 1
+    return power * (alpha * r), s.mul_(power)
 
 
-def _magnitude(v: Tensor, eps: float) -> Tensor:
-    """Return |v| + eps as a new tensor of at least float32."""
+def magnitude(v: Tensor, eps: float) -> Tensor:
+    """Return |v| + eps as a new tensor of at least float32.
+
+    Raises:
+        ValueError: `v` holds no real floating-point numbers.
+    """
+    if not v.is_floating_point():
+        raise ValueError(f"fractional differentiation needs floating-point numbers, got {v.dtype}: convert with .float()")
     return v.abs().to(torch.promote_types(v.dtype, torch.float32)).add_(eps)
+
+
+def raised_(base: Tensor, exponent: float) -> Tensor:
+    """Raise base >= 0 to a power in place, and return it.
+
+    On a CPU in float32 it is 2^(exponent·log₂ base), which is twice as fast as `pow` there; the relative error is at most
+    1e-7·(1 + |exponent·log₂ base|), below 3e-7 for base in [1e-6, 1] at the exponent 0.1.
+    """
+    if base.dtype == torch.float32 and base.device.type == "cpu" and abs(exponent) != 0.5:  # torch has a root at hand
+        return base.log2_().mul_(exponent).exp2_()
+    return base.pow_(exponent)

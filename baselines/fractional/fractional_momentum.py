@@ -1,0 +1,58 @@
+"""Momentum with fractional memory of its own past."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from baselines.contract import Optimizer, Params, State, tunable
+from baselines.fractional.memory import weighted_sum
+from baselines.fractional.ranges import check_between, check_count
+from baselines.fractional.weights import gain, of_gradients
+from baselines.standard.sgd import Sgd
+from baselines.transform import GradientTransform
+
+if TYPE_CHECKING:
+    import torch
+
+
+class FractionalMomentum(GradientTransform):
+    """T(g)_t = v_t = (1-β) g_t - Σ_{k=1}^K ψ_k v_{t-k}, ψ_k = (-1)^k C(α,k): momentum of fractional order.
+
+    FCM of Kan et al. 2021, of which only a secondary source is known here. α = 0, β = 0 is the base; at α = 1 all gradients
+    are summed up. K earlier momenta are kept.
+    """
+
+    base: Optimizer = Sgd()
+    alpha: float = tunable(0.7, choices=(0.5, 0.6, 0.7, 0.8, 0.9))
+    beta: float = 0.9
+    K: int = tunable(10, choices=(5, 10, 20))  # earlier momenta
+
+    def __post_init__(self) -> None:
+        """Refuse orders and lengths out of range, and bases that need more than gradients."""
+        super().__post_init__()
+        check_between("alpha", self.alpha, 0, 1, low_too=True, high_too=True)
+        check_between("beta", self.beta, 0, 1, low_too=True)
+        check_count("K", self.K)
+
+    @property
+    def gain(self) -> float:
+        """The factor (1-β)/Σ ψ_k on slowly varying gradients: the effective learning rate over that of the base."""
+        return (1 - self.beta) / gain(of_gradients(self.alpha, self.K))
+
+    @property
+    def rehearsal(self) -> int:
+        """Steps until the memory is full."""
+        return max(self.base.rehearsal, self.K + 1)
+
+    def memory(self, params: Params) -> list[Params]:
+        """Return no earlier momenta, newest first."""
+        return []
+
+    def transformed(
+        self, params: Params, grads: Params, memory: State, generator: torch.Generator
+    ) -> tuple[Params, list[Params]]:
+        """Return the momentum."""
+        factors = [1 - self.beta, *(-w for w in of_gradients(self.alpha, self.K)[1:])]
+        momentum = weighted_sum(factors, [grads, *memory])
+        # the base may change in place what it is given, as a library with momentum does
+        return {name: v.clone() for name, v in momentum.items()}, [momentum, *memory][: self.K]

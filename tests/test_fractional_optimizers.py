@@ -1,0 +1,487 @@
+"""The fractional optimizers: weights, limits and traps of each, their controls, their bad input and their probe."""
+
+import copy
+import math
+
+import mpmath
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from baselines.contract import ProbeContext
+from baselines.flops import Meter
+from baselines.fractional import weights
+from baselines.fractional.adagl import AdaGL
+from baselines.fractional.cfgd import Cfgd
+from baselines.fractional.fixed_terminal import FixedTerminal
+from baselines.fractional.flinear import with_flinear
+from baselines.fractional.frac_accumulate import FracAccumulate
+from baselines.fractional.fractional_descent_limits import FractionalDescentLimits, controls, descend
+from baselines.fractional.fractional_gradient import FractionalGradient
+from baselines.fractional.fractional_momentum import FractionalMomentum
+from baselines.fractional.gl_memory import GLMemory
+from baselines.fractional.lagged_terminal import LaggedTerminal
+from baselines.fractional.scaled import Scaled
+from baselines.fractional.tempered import Tempered
+from baselines.fractional.time_fractional import TimeFractional
+from baselines.fractional.weight_power import WeightPower
+from baselines.integrators.linear_multistep import LinearMultistep
+from baselines.oracle import Objective, Oracle
+from baselines.standard.adam import Adam
+from baselines.standard.sgd import Sgd
+
+F64 = torch.float64
+SGD = Sgd(lr=0.1)
+PURE = LinearMultistep(rule="ab1", lr=0.1)  # SGD whose state is plain tensors
+METHODS = (
+    WeightPower(base=PURE, tensors="all"), LaggedTerminal(base=PURE, K=2), FixedTerminal(base=PURE),
+    GLMemory(base=PURE, K=3), GLMemory(base=PURE, convention="gradients", alpha=0.3),
+    GLMemory(base=PURE, convention="fcgd", mask=True),
+    Tempered(base=PURE, K=3), TimeFractional(base=PURE, K=3), Cfgd(base=PURE, s=2, L=2), FracAccumulate(base=PURE, N=3),
+    Scaled(base=PURE, like=GLMemory(K=3)), AdaGL(base=PURE, K=3), FractionalMomentum(base=PURE, K=3),
+    Cfgd(base=PURE, shift="each", beta=0.3),
+)  # fmt: skip
+
+
+def problem(seed=0, dtype=F64):
+    """An oracle of a small regression, and the starting point."""
+    torch.manual_seed(seed)
+    net = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1)).to(dtype)
+    x, y = torch.randn(10, 3, dtype=dtype), torch.randn(10, 1, dtype=dtype)
+    oracle = Oracle(Objective(net, nn.functional.mse_loss), Meter({})).bind(x, y, seed=0)
+    return oracle, {name: p.detach().clone() for name, p in net.named_parameters()}
+
+
+def walk(method, steps, start=None, begin=0):
+    """Parameters and state after some steps."""
+    oracle, params = problem()
+    params, state = start or (params, method.init(params))
+    for step in range(begin, begin + steps):
+        oracle.bind(oracle._x, oracle._y, seed=step)
+        params, state = method.step(oracle, params, state, torch.Generator().manual_seed(step), 1.0)
+    return {name: p.clone() for name, p in params.items()}, state
+
+
+def same(a, b):
+    return all(torch.equal(a[name], b[name]) for name in a)
+
+
+# -- all of them ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_limit_certificates_pass(seed):
+    assert [m for m in FractionalDescentLimits().run(seed) if not m.passed] == []
+
+
+@pytest.mark.parametrize("method", METHODS, ids=repr)
+def test_a_saved_state_goes_on_alike(method):
+    through, _ = walk(method, 9)
+    middle = copy.deepcopy(walk(method, 4))
+    assert same(walk(method, 5, middle, begin=4)[0], through)
+
+
+@pytest.mark.parametrize("method", METHODS, ids=repr)
+def test_a_step_is_a_function_of_its_arguments(method):
+    params, state = walk(method, 5)
+    kept = copy.deepcopy((params, state))
+    first, second = walk(method, 1, (params, state), begin=5)[0], walk(method, 1, (params, state), begin=5)[0]
+    assert same(first, second)
+    assert same(walk(method, 1, kept, begin=5)[0], first)
+
+
+@pytest.mark.parametrize("method", METHODS, ids=repr)
+def test_the_state_stops_growing_after_the_rehearsal(method):
+    def size(state):
+        if isinstance(state, torch.Tensor):
+            return state.numel()
+        parts = state.values() if isinstance(state, dict) else state if isinstance(state, (list, tuple)) else ()
+        return sum(map(size, parts))
+
+    assert size(walk(method, method.rehearsal)[1]) == size(walk(method, method.rehearsal + 7)[1])
+
+
+@pytest.mark.parametrize("base", [SGD, Adam(lr=0.01)], ids=lambda base: type(base).__name__)
+def test_the_control_of_each_method_is_its_base_on_a_network(base):
+    plain, _ = walk(base, 12)
+    for method in controls(base):
+        got, _ = walk(method, 12)
+        for name in plain:
+            torch.testing.assert_close(got[name], plain[name], rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: WeightPower(nu=2.0), "nu must satisfy 0 < nu < 2, got: 2"),
+        (lambda: WeightPower(eps=-1.0), "eps must satisfy 0 <= eps < inf, got: -1"),
+        (lambda: WeightPower(tensors="some"), "unknown tensors 'some' of weight_power; expected one of matrices, all"),
+        (lambda: LaggedTerminal(alpha=0.0), "alpha must satisfy 0 < alpha < 2, got: 0"),
+        (lambda: LaggedTerminal(K=0), "K must be a whole number >= 1, got: 0"),
+        (lambda: LaggedTerminal(delta=float("nan")), "delta must satisfy 0 <= delta < inf, got: nan"),
+        (lambda: FixedTerminal(alpha=1.1), "alpha must satisfy 0 < alpha <= 1, got: 1.1"),
+        (lambda: FixedTerminal(s=0), "s must be a whole number >= 1, got: 0"),
+        (lambda: GLMemory(K=0), "K must be a whole number >= 1, got: 0"),
+        (lambda: GLMemory(alpha=2.5), "alpha must satisfy 0 < alpha <= 2, got: 2.5"),
+        (lambda: GLMemory(convention="caputo"), "unknown convention 'caputo' of gl_memory; expected one of gradients, loss"),
+        (lambda: GLMemory(mask=True), "mask belongs to the convention 'fcgd' of gl_memory, got 'loss'"),
+        (lambda: TimeFractional(alpha=1.5), "alpha must satisfy 0 < alpha <= 1, got: 1.5"),
+        (lambda: TimeFractional(K=0), "K must be a whole number >= 1, got: 0"),
+        (lambda: Tempered(alpha=1.5), "alpha must satisfy 0 <= alpha <= 1, got: 1.5"),
+        (lambda: Tempered(K=0), "K must be a whole number >= 1, got: 0"),
+        (lambda: Cfgd(alpha=0.0), "alpha must satisfy 0 < alpha <= 1, got: 0"),
+        (lambda: Cfgd(shift="one"), "unknown shift 'one' of cfgd; expected one of all, each"),
+        (lambda: FracAccumulate(N=0), "N must be a whole number >= 1, got: 0"),
+        (lambda: FracAccumulate(alpha=1.5), "alpha must satisfy 0 < alpha <= 1, got: 1.5"),
+        (lambda: AdaGL(K=0), "K must be a whole number >= 1, got: 0"),
+        (lambda: AdaGL(alpha=-0.1), "alpha must satisfy 0 <= alpha <= 2, got: -0.1"),
+        (lambda: FractionalMomentum(alpha=1.1), "alpha must satisfy 0 <= alpha <= 1, got: 1.1"),
+        (lambda: FractionalMomentum(K=0), "K must be a whole number >= 1, got: 0"),
+        (lambda: Scaled(like=Cfgd()), "acts on the gradient at the parameters, got Cfgd"),
+        (lambda: Scaled(like=Sgd()), "acts on the gradient at the parameters, got Sgd"),
+        (
+            lambda: Cfgd(shift="each").memory({"w": torch.zeros(40, 50)}),
+            "at most 1000 parameters, got 2000: use shift='all'",
+        ),
+    ],
+)
+def test_refusals(make, words):
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 - the words follow
+        make()
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not str(caught.value).endswith(".")
+
+
+# -- weights --------------------------------------------------------------------------------------------------------------
+
+TABLE = {  # order: weights k = 0 … 4 in the conventions of_gradients, of_loss, of_fcgd
+    0.5: ((1, -0.5, -0.125, -0.0625, -0.0390625), (1, 0.5, 0.375, 0.3125, 0.2734375), (1, 0.25, 0.125, 0.078125, 0.0546875)),
+    0.9: ((1, -0.9, -0.045, -0.0165, -0.0086625), (1, 0.1, 0.055, 0.0385, 0.0298375),
+          (1, 0.05, 0.0183333, 0.009625, 0.0059675)),
+}  # fmt: skip
+GAINS = {  # order: gains of the three at K = 10, and of the third with the mean mask
+    0.1: (0.7400, 8.9625, 2.6670, 2.5003), 0.3: (0.3821, 5.8407, 2.0944, 1.9850), 0.5: (0.1762, 3.7001, 1.6636, 1.5973),
+    0.7: (0.0660, 2.2658, 1.3403, 1.3063), 0.9: (0.0132, 1.3305, 1.0977, 1.0879), 1.0: (0, 1, 1, 1),
+    1.5: (-0.0093, 0.1762, 0.6720, 0.7048),
+}  # fmt: skip
+RULES = (weights.of_gradients, weights.of_loss, weights.of_fcgd)
+
+
+@pytest.mark.parametrize("order", TABLE)
+def test_the_three_conventions(order):
+    for rule, expected in zip(RULES, TABLE[order], strict=True):
+        assert rule(order, 4) == pytest.approx(expected, abs=5e-8)
+
+
+@pytest.mark.parametrize("order", GAINS)
+def test_gains(order):
+    for rule, expected in zip(RULES, GAINS[order], strict=False):
+        assert weights.gain(rule(order, 10)) == pytest.approx(expected, abs=6e-5)
+    masked = 1 + 0.9 * (weights.gain(weights.of_fcgd(order, 10)) - 1)
+    assert masked == pytest.approx(GAINS[order][3], abs=6e-5)
+
+
+@settings(deadline=None)
+@given(order=st.floats(0.01, 1.99), K=st.integers(1, 30))
+def test_weights_are_binomials(order, K):
+    binomials = [float((-1) ** k * mpmath.binomial(order, k)) for k in range(K + 2)]
+    assert weights.of_gradients(order, K) == pytest.approx(binomials[:-1], rel=1e-9, abs=1e-12)
+    assert weights.of_loss(order, K) == pytest.approx(
+        [float((-1) ** k * mpmath.binomial(order - 1, k)) for k in range(K + 1)], rel=1e-9, abs=1e-12
+    )
+    # the printed third convention is the first, one step on
+    assert [-order * w for w in weights.of_fcgd(order, K)] == pytest.approx(binomials[1:], rel=1e-9, abs=1e-12)
+
+
+def test_tempered_weights_sum_to_what_belongs_to_them():
+    total = weights.gain(weights.tempered(0.6, 0.3, 300))
+    assert total == pytest.approx(1.5552021, abs=1e-7)
+    assert total != pytest.approx(2.2482123, abs=0.1)  # the printed sum belongs to C(a+k-1, k)
+    other = math.fsum(float(mpmath.binomial(0.6 + k - 1, k)) * math.exp(-0.3 * k) for k in range(200))
+    assert other == pytest.approx(2.2482123, abs=1e-7)
+
+
+@settings(deadline=None)
+@given(alpha=st.floats(0.05, 1), N=st.integers(1, 20))
+def test_weights_of_parts(alpha, N):
+    got = weights.of_parts(alpha, [1 / N] * N)
+    assert got == pytest.approx([((N - i + 1) ** alpha - (N - i) ** alpha) / N**alpha for i in range(1, N + 1)], abs=1e-7)
+    assert math.fsum(got) == pytest.approx(1)
+
+
+@settings(deadline=None)
+@given(alpha=st.floats(0.05, 0.99), count=st.integers(1, 5))
+def test_nodes_integrate_polynomials(alpha, count):
+    points, mass = weights.nodes(alpha, count)
+    assert all(0 < x < 1 for x in points)
+    assert math.fsum(mass) == pytest.approx(1)
+    for degree in range(2 * count):  # (1-α) B(degree+1, 1-α)
+        exact = float((1 - mpmath.mpf(alpha)) * mpmath.beta(degree + 1, 1 - mpmath.mpf(alpha)))
+        assert math.fsum(w * x**degree for w, x in zip(mass, points, strict=True)) == pytest.approx(exact, rel=1e-8)
+    assert weights.nodes(1.0, count) == ((1.0,), (1.0,))
+
+
+# -- each -----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("nu", "factor"), [(0.5, 1.128e-3), (0.9, 0.264), (1.1, 3.725), (1.5, 564.2), (1.75, 8.72e3), (1.9, 2.64e4)]
+)
+def test_weights_at_zero_stick_or_explode(nu, factor):
+    grads = {"w": torch.ones(1, 1), "b": torch.ones(1)}
+    zeros = {"w": torch.zeros(1, 1), "b": torch.zeros(1)}
+    got, _ = WeightPower(nu=nu).transformed(zeros, grads, None, torch.Generator())
+    assert got["w"].item() == pytest.approx(factor, rel=2e-3)
+    assert got["b"].item() == 1  # left alone, being no matrix
+    assert WeightPower(nu=nu, tensors="all").transformed(zeros, grads, None, torch.Generator())[0]["b"] == got["w"]
+
+
+def test_the_fractional_penalty_is_that_of_the_square():
+    """D^ν ½λθ², mirrored for negative weights."""
+    point, nothing = {"w": torch.tensor([[0.3, -0.3]], dtype=F64)}, {"w": torch.zeros(1, 2, dtype=F64)}
+    got, _ = WeightPower(nu=0.5, l2=2.0).transformed(point, nothing, None, torch.Generator())
+    half = 0.24721548929484133  # D^1/2 x² at 0.3
+    torch.testing.assert_close(got["w"], torch.tensor([[half, -half]], dtype=F64), rtol=1e-12, atol=0)
+
+
+def test_a_constant_factor_cancels_under_adam():
+    """The same gradients times ten: Adam moves alike, SGD does not."""
+    for base, alike in ((Adam(lr=0.1), True), (SGD, False)):
+        paths = [descend(method, 0.0, steps=20) for method in (base, Scaled(base=base, like=Tempered(alpha=1.0, decay=0.0)))]
+        assert np.allclose(*paths, rtol=0.05) == alike
+
+
+@pytest.mark.parametrize(("alpha", "slope"), [(0.7, -2.33), (0.9, -8.95)])
+def test_a_lagged_terminal_without_delta_decays_sublinearly(alpha, slope):
+    path = descend(LaggedTerminal(base=SGD, alpha=alpha, delta=0.0), 1.0, 0.0, 10_000, before=1.5)
+    assert math.log(path[-1] / path[4999]) / math.log(2) == pytest.approx(slope, rel=0.02)
+
+
+@pytest.mark.parametrize("alpha", [1.1, 1.3])
+def test_a_lagged_terminal_above_one_stalls_without_delta(alpha):
+    path = descend(LaggedTerminal(base=SGD, alpha=alpha, delta=0.0), 1.0, 0.0, 3000, before=1.5)
+    assert 1e-16 < min(map(abs, path[-100:])) <= max(map(abs, path[-100:])) < 1e-2
+    assert abs(descend(LaggedTerminal(base=SGD, alpha=alpha, delta=1e-3), 1.0, 0.0, 3000)[-1]) < 1e-12
+
+
+def test_a_lagged_terminal_without_delta_never_starts():
+    assert descend(LaggedTerminal(base=SGD, alpha=0.9, delta=0.0), 1.0, 0.0, 5) == [1.0] * 5
+    assert not math.isfinite(descend(LaggedTerminal(base=SGD, alpha=1.1, delta=0.0), 1.0, 0.0, 1)[0])
+
+
+def test_the_lag_is_k():
+    """With K = 3 the fourth factor looks back to the start."""
+    method, points = LaggedTerminal(K=3, alpha=0.5, delta=0.0), [1.0, 2.0, 4.0, 8.0, 16.0]
+    memory, ones, found = method.memory({}), {"w": torch.ones(1, dtype=F64)}, []
+    for point in points:
+        got, memory = method.transformed({"w": torch.tensor([point], dtype=F64)}, ones, memory, torch.Generator())
+        found.append((got["w"].item() / 1.1283791670955126) ** 2)
+    assert found == pytest.approx([0, 1, 3, 7, 14])
+
+
+def test_a_relaxing_order_ends_at_the_gradient():
+    grads, point = {"w": torch.ones(1)}, {"w": torch.ones(1)}
+    method = LaggedTerminal(alpha=0.5, kappa=1.0)
+    first, last = ({"past": [], "count": count} for count in (0, 100))
+    assert method.transformed(point, grads, first, torch.Generator())[0]["w"] < 0.1
+    assert method.transformed(point, grads, last, torch.Generator())[0]["w"] == 1
+
+
+@pytest.mark.parametrize(("alpha", "c", "limit"), [(0.5, 0, 3.0), (0.5, -1, 3.5), (0.8, 0, 2.4), (0.8, -1, 2.6)])
+def test_a_fixed_terminal_misses_the_minimiser(alpha, c, limit):
+    assert descend(FixedTerminal(base=SGD, alpha=alpha, c=c), 1.0, steps=800)[-1] == pytest.approx(limit, abs=1e-9)
+
+
+@pytest.mark.parametrize("s", [1, 2, 3])
+@pytest.mark.parametrize(("start", "c", "direction"), [(4.0, 0.0, 2 / 3), (3.0, 0.0, 0.0), (-1.0, 1.0, -7 / 3)])
+def test_cfgd_on_both_sides_of_the_terminal(s, start, c, direction):
+    for shift in ("each", "all"):
+        method = Cfgd(base=Sgd(lr=1.0), alpha=0.5, s=s, terminal="fixed", c=c, shift=shift)
+        assert start - descend(method, start, steps=1)[0] == pytest.approx(direction, abs=1e-12)
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.3, 1 / 3])
+def test_cfgd_on_a_quadratic_that_mixes_coordinates(beta):
+    """Aθ + b + γ diag(A)(θ-c), γ = β - (1-α)/(2-α); β = (1-α)/(2-α) is the gradient."""
+    A = torch.tensor([[2.0, 1.0], [1.0, 3.0]], dtype=F64)
+    b, start, c = torch.tensor([1.0, -1.0], dtype=F64), torch.tensor([0.5, -2.0], dtype=F64), 0.25
+    from baselines.analytic import function_oracle
+
+    oracle, params = function_oracle(lambda x: 0.5 * x @ A @ x + b @ x, start)
+    exact = A @ start + b + (beta - 1 / 3) * A.diagonal() * (start - c)
+    # a terminal on either side of the coordinates: |θ-c| is what is printed, which is θ-c only above it
+    exact = exact + beta * A.diagonal() * ((start - c).abs() - (start - c))
+    method = Cfgd(base=Sgd(lr=1.0), alpha=0.5, s=2, beta=beta, terminal="fixed", c=c, shift="each")
+    moved, _ = method.step(oracle, params, method.init(params), torch.Generator(), 1.0)
+    torch.testing.assert_close(start - moved["theta"], exact)
+    together = Cfgd(base=Sgd(lr=1.0), alpha=0.5, s=2, beta=beta, terminal="fixed", c=c)
+    moved, _ = together.step(oracle, params, together.init(params), torch.Generator(), 1.0)
+    assert not torch.allclose(start - moved["theta"], exact)  # all coordinates at once is another method here
+
+
+def test_cfgd_needs_curvature_only_for_beta():
+    assert Cfgd().needs == {"grad"}
+    assert Cfgd(beta=0.1).needs == {"grad", "hvp"}
+
+
+def test_differences_of_gradients_stop_short():
+    assert descend(GLMemory(base=SGD, alpha=1.0, convention="gradients"), 0.0)[-1] == pytest.approx(0.18181818, abs=1e-8)
+
+
+def test_differences_of_more_than_first_order_go_uphill():
+    slow = GLMemory(base=Sgd(lr=1e-3), alpha=1.5, convention="gradients")
+    path = descend(slow, 0.0, steps=2000)
+    assert abs(path[-1] - 2) > abs(path[50] - 2)
+
+
+def test_the_history_is_used_in_full():
+    """One unit of gradient, then none: the answers are the weights, until the memory ends."""
+    method = GLMemory(alpha=0.5, K=3)
+    memory, found = method.memory({}), []
+    for value in (1.0, 0.0, 0.0, 0.0, 0.0, 0.0):
+        got, memory = method.transformed({}, {"w": torch.tensor([value])}, memory, torch.Generator())
+        found.append(got["w"].item())
+    assert found == [1.0, 0.5, 0.375, 0.3125, 0.0, 0.0]
+
+
+def test_steps_are_no_constant_multiple_of_those_of_sgd():
+    plain, method = descend(SGD, 0.0, steps=8), descend(GLMemory(base=SGD, alpha=0.5), 0.0, steps=8)
+    ratios = np.diff(method) / np.diff(plain)
+    assert ratios.max() / ratios.min() > 1.5
+
+
+def test_the_mask_leaves_out_one_earlier_gradient_at_random():
+    method, grads = GLMemory(alpha=0.5, convention="fcgd", mask=True), {"w": torch.ones(1, dtype=F64)}
+    sums, full = [], method.weights
+    for seed in range(400):
+        got, _ = method.transformed({}, grads, [grads] * 10, torch.Generator().manual_seed(seed))
+        sums.append(sum(full) - got["w"].item())
+    assert set(np.round(sums, 6)) == set(np.round(full[1:], 6))
+    assert sum(full) - np.mean(sums) == pytest.approx(1.5973, abs=0.01)
+
+
+def exact_flow(alpha, eta, steps):
+    """The recursion of a fractional flow on ½(w-2)² from 0 with thirty digits."""
+    with mpmath.workdps(30):
+        a, path, phi = mpmath.mpf(alpha), [mpmath.mpf(0)], [mpmath.mpf(1)]
+        rate = mpmath.mpf(eta) ** a
+        for k in range(steps):
+            phi.append(phi[-1] * (k - a) / (k + 1))
+            path.append(rate * (2 - path[-1]) - sum(phi[k + 1 - i] * w for i, w in enumerate(path)))
+        return float(path[-1])
+
+
+@pytest.mark.parametrize(("alpha", "end"), [(0.95, 1.995626237), (1.0, 2 * (1 - 0.9**300))])
+def test_a_fractional_flow_in_time(alpha, end):
+    path = descend(TimeFractional(base=Sgd(lr=0.1**alpha), alpha=alpha, K=300), 0.0)
+    assert path[-1] == pytest.approx(end, abs=1e-9)
+    assert path[-1] == pytest.approx(exact_flow(alpha, 0.1, 300), abs=1e-12)
+
+
+def test_a_truncated_flow_keeps_minimisers_as_equilibria():
+    assert descend(TimeFractional(base=SGD, alpha=0.9, K=5), 2.0, steps=50) == pytest.approx([2.0] * 50)
+    assert descend(TimeFractional(base=SGD, alpha=0.9, K=5), 0.0, steps=400)[-1] == pytest.approx(2.0, abs=1e-6)
+    short, long = (descend(TimeFractional(base=SGD, alpha=0.9, K=K), 0.0, steps=8) for K in (4, 100))
+    assert short[:5] == long[:5]
+
+
+def test_parts_of_a_batch_are_weighted_in_order():
+    oracle, params = problem()
+    method = FracAccumulate(alpha=0.5, N=3)  # parts of 4, 3 and 3 of 10 samples
+    loss, got, _ = method.ask(oracle, params, None, torch.Generator())
+    shares, grads = (0.4, 0.3, 0.3), [part.grad(params)[1] for part in oracle.split(3)]
+    factors = [(1 - a) ** 0.5 - max(0.0, 1 - b) ** 0.5 for a, b in ((0, 0.4), (0.4, 0.7), (0.7, 1.0))]
+    for name in params:
+        exact = sum(f / s * g[name] for f, s, g in zip(factors, shares, grads, strict=True))
+        torch.testing.assert_close(got[name], exact, rtol=1e-6, atol=1e-9)
+    torch.testing.assert_close(loss, oracle.loss(params))
+
+
+def test_a_method_that_splits_batches_goes_outside():
+    with pytest.raises(ValueError, match=r"asks for oracle\.split: put the method that does outside"):
+        walk(GLMemory(base=FracAccumulate(base=SGD)), 1)
+    walk(FracAccumulate(base=GLMemory(base=SGD)), 2)
+
+
+def test_the_control_by_gain():
+    """After its memory is full, the control of a memory has its gain, and that of a factor its mean."""
+    like, grads = GLMemory(alpha=0.5), {"w": torch.tensor([2.0])}
+    memory = Scaled(like=like).memory({})
+    for _ in range(11):
+        got, memory = Scaled(like=like).transformed({}, grads, memory, torch.Generator())
+    assert got["w"].item() == pytest.approx(2 * like.gain)
+    point = {"w": torch.tensor([[0.25, 4.0]])}
+    got, _ = Scaled(like=WeightPower(nu=0.5, eps=0.0)).transformed(point, {"w": torch.ones(1, 2)}, None, torch.Generator())
+    assert got["w"].flatten().tolist() == pytest.approx([1.25 * 1.1283791670955126] * 2)
+
+
+def test_adagl_is_its_base_on_the_memory_times_the_factor():
+    """At the first step g_{-1} = 0; later the factor follows the change of the gradient."""
+    method = AdaGL(base=SGD, alpha=0.5, K=4)
+    path, gradients, at = descend(method, 0.0, steps=6), [], 0.0
+    for position in path:
+        gradients.append(at - 2)
+        derivative = sum(w * g for w, g in zip(weights.of_gradients(0.5, 4), reversed(gradients), strict=False))
+        change = abs(gradients[-1] - (gradients[-2] if len(gradients) > 1 else 0.0))
+        at -= (1.1 - 0.5 / (1 + change)) * 0.1 * derivative
+        assert position == pytest.approx(at, abs=1e-12)
+
+
+def test_fractional_momentum_by_its_recursion_and_gain():
+    method, one = FractionalMomentum(alpha=0.5, beta=0.8, K=3), {"w": torch.ones(1, dtype=F64)}
+    memory, momenta = method.memory({}), []
+    for _ in range(60):
+        got, memory = method.transformed({}, one, memory, torch.Generator())
+        expected = 0.2 + sum(c * v for c, v in zip((0.5, 0.125, 0.0625), reversed(momenta), strict=False))
+        momenta.append(got["w"].item())
+        assert momenta[-1] == pytest.approx(expected)
+    assert momenta[-1] == pytest.approx(method.gain, rel=1e-3)
+    assert descend(FractionalMomentum(base=SGD, alpha=0.0, beta=0.0), 0.0, steps=5) == descend(SGD, 0.0, steps=5)
+
+
+# -- the probe ------------------------------------------------------------------------------------------------------------
+
+
+def measured(optimizer, module, **changes):
+    x, y = torch.randn(16, 3), torch.randn(16, 1)
+    oracle = Oracle(Objective(module, nn.functional.mse_loss), Meter({})).bind(x, y, seed=0)
+    params = {name: p.detach().clone() for name, p in module.named_parameters()}
+    state = optimizer.init(params)
+    moved, state = optimizer.step(oracle, params, state, torch.Generator(), 1.0)
+    context = ProbeContext(0, None, None, module, optimizer, moved, params, state, oracle, torch.Generator())
+    return {name: float(value) for name, value in FractionalGradient().measure(context._replace(**changes)).items()}
+
+
+def small():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 1))
+
+
+def test_the_probe_sees_nothing_in_ordinary_training():
+    found = measured(SGD, small())
+    assert found == pytest.approx({"cosine": 1, "ratio": 1, "nonfinite": 0, "effective_step": 0.1}, rel=1e-5)
+
+
+def test_the_probe_sees_fractional_layers_and_optimizers():
+    layers = measured(SGD, with_flinear(small(), alpha=0.5))
+    factors = measured(WeightPower(base=SGD, nu=0.5), small())
+    both = measured(WeightPower(base=SGD, nu=0.5), with_flinear(small(), alpha=0.5))
+    for found in (layers, factors, both):
+        assert 0.3 < found["cosine"] < 0.9999
+        assert found["nonfinite"] == 0
+    doubled = measured(Scaled(base=SGD, like=Tempered(alpha=1.0, decay=0.0)), small())
+    assert (doubled["cosine"], doubled["ratio"]) == pytest.approx((1, 2), rel=1e-5)  # g_t + g_{t-1}
+    assert doubled["effective_step"] == pytest.approx(0.1, rel=1e-5)  # the first step has no earlier gradient
+
+
+def test_the_probe_counts_entries_that_are_not_finite():
+    module = with_flinear(small(), alpha=0.9, mode="own", eps=0.0)
+    params = {name: p.detach().clone() for name, p in module.named_parameters()}
+    params["0.weight"][0] = 0.0  # three of 21 parameters at the pole
+    found = measured(SGD, module, params=params)
+    assert found["nonfinite"] > 0
+    assert all(math.isfinite(value) for value in found.values())
