@@ -50,12 +50,14 @@ class Objects:
         """List all objects of the run.
 
         Raises:
-            ValueError: the store cannot be reached, or refuses.
+            ValueError: the store cannot be reached, or refuses, the first time that it is asked: what was given is wrong.
+            OSError: the same later.
         """
         try:
             listed = self._files.get_file_info(fs.FileSelector(self._base, recursive=True, allow_not_found=True))
         except OSError as error:
-            raise ValueError(
+            kind = OSError if self._looked else ValueError
+            raise kind(
                 f"{self.root} cannot be read: {_first_line(error)}; check the endpoint, the region and the credentials"
             ) from error
         start = len(self._base) + 1
@@ -91,8 +93,8 @@ class Objects:
         stamp = self._stamps.get(name)
         if stamp is None:
             raise FileNotFoundError(f"{self.root / name} does not exist")
-        # the time is in the name: an object that was replaced, or damaged, meanwhile is fetched again
-        copy = self._cache / f"{stamp.changed}-{name.replace('/', '-')}"
+        # the state is in the name: an object that was replaced, or damaged, meanwhile is fetched again
+        copy = self._cache / f"{stamp.changed}-{stamp.size}-{name.replace('/', '-')}"
         if not copy.exists():
             data = self.read(name)
             self._cache.mkdir(parents=True, exist_ok=True)

@@ -143,7 +143,10 @@ class Store:
         """
         if not self.medium.has_news(self._last):
             return set()
-        self.medium.refresh()
+        try:
+            self.medium.refresh()
+        except OSError:  # it saves work, no more
+            return set()
         fresh = [name for name in self.names() if name not in self._known]
         self._note(fresh)
         records = [self._load(name) for name in fresh]

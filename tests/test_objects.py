@@ -209,3 +209,18 @@ class TestStore:
         assert main(["run", *command]) == 0
         assert "nothing to run" in capsys.readouterr().err
         assert not Path("s3:").exists()
+
+    def test_a_store_that_cannot_be_reached_for_a_while_stops_nothing(self, bucket, monkeypatch):
+        _, name, server = bucket
+        uri = f"s3://{name}/run?{server}"
+        store = Store(uri)
+        store.commit(small("a", 3))
+        Store(uri).commit(small("b", 3))
+        monkeypatch.setattr("suite.objects.LOOK", 0.0)
+        away, _ = fs.FileSystem.from_uri("s3://bucket/run?endpoint_override=127.0.0.1:9&scheme=http")
+        with monkeypatch.context() as patch:
+            patch.setattr(store.medium, "_files", away)
+            assert store.news() == set()
+            with pytest.raises(OSError, match="check the endpoint"):
+                store.keys()
+        assert store.news() == {"b"}
