@@ -14,10 +14,9 @@ from suite.codebase import digests
 from suite.packing import allocator_limit
 from suite.provenance import environment
 from suite.source import ROOT
-from suite.trial import Row, Status
+from suite.trial import Row, is_device_fault
 
 GIBIBYTE = 1 << 30
-_FAULT = "CUDA"  # in the message of an error
 
 
 class Greeting(NamedTuple):
@@ -50,8 +49,7 @@ class Reply(NamedTuple):
     @property
     def is_faulty(self) -> bool:
         """Whether the device raised an error after which nothing that this process computes on it can be trusted."""
-        ends = [row.values for row in self.rows if row.table == "trials"]
-        return any(end.get("status") == Status.ERROR and _FAULT in str(end.get("message")) for end in ends)
+        return any(is_device_fault(row.values) for row in self.rows if row.table == "trials")
 
 
 class RayWorker:
@@ -90,6 +88,8 @@ class RayWorker:
 
         sharing.install(data)
         self._scratch.mkdir(exist_ok=True)
+        # a node that joins on the same machine unpacks the tree anew, over the folder that this process would be in
+        os.chdir(self._scratch)
         tempfile.tempdir = str(self._scratch)  # what a killed worker leaves there, the driver clears away
         note = limit_memory(self._share) if is_cuda else ""
         self._worker = Worker(device="cuda" if is_cuda else "cpu", threads=self._threads, **self._options)

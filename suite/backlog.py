@@ -55,11 +55,7 @@ class Backlog:
         return keys
 
     def flush(self) -> list[str]:
-        """Commit what is left; wait for the disk a few times before giving up.
-
-        Raises:
-            OSError: the disk refuses to the end.
-        """
+        """Commit what is left; wait for the disk a few times before giving up, and say so."""
         keys = self.commit(now=True)
         for attempt in range(PATIENCE):
             if not self._rows:
@@ -67,7 +63,8 @@ class Backlog:
             sleep(2.0**attempt / 2)
             keys += self.commit(now=True)
         if self._rows:
-            self._store()
+            trials = counted(sum(row.table == "trials" for row in self._rows), "trial")
+            self._log(f"{self.store.root} still refuses; the results of {trials} are given up, the same command runs them again")
         return keys
 
     def _hold(self, error: OSError) -> None:

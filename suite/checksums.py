@@ -22,22 +22,27 @@ class Checksums:
     def check(self, file: File, anew: bool = False) -> bool | None:
         """Return whether a file is what its record says, None where it is missing.
 
+        One that cannot be read is not what its record says, until it can be read again.
+
         Args:
             file: the entry in the record.
             anew: whether to read it even if it seems not to have changed since it was read: bits rot unseen.
         """
         name = f"data/{file.name}"
-        stamp = self._medium.stamp(name)
-        if stamp is None:
-            return None
-        seen = (file.name, stamp)
         try:
+            stamp = self._medium.stamp(name)
+            if stamp is None:
+                return None
+            seen = (file.name, stamp)
             if anew or seen not in self._verified:
+                self._verified.pop(seen, None)
                 is_right = self._digest(name) == file.sha256
                 # the fault may be in the copy of this machine
                 self._verified[seen] = is_right or (self._medium.forget(name) and self._digest(name) == file.sha256)
         except FileNotFoundError:
             return None
+        except OSError:  # a bad sector, or a disk that is away for a moment: not moved, asked again
+            return False
         if not self._verified[seen]:
             self._medium.set_aside(name)
         return self._verified[seen]

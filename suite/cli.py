@@ -91,7 +91,7 @@ def list_(
     plugins: o.Plugins = None,
     format: Annotated[o.ListFormat, typer.Option(help="json is for scripts.")] = o.ListFormat.TABLE,  # noqa: A002
 ) -> None:
-    """Show what there is: tasks, networks, optimizers, probes, checks and grids; of one of them its fields and formulas."""
+    """Show what there is: tasks, networks, optimizers, probes, checks, grids and claims; of one of them all about it."""
     from suite import listing
     from suite.catalog import Catalog
 
@@ -154,7 +154,11 @@ def report(
 def compact(
     out: o.Run = None,
     grace: Annotated[
-        str, typer.Option(metavar="S", help="Seconds for which files are kept that nothing needs any more.")
+        str,
+        typer.Option(
+            metavar="S",
+            help="Seconds for which merged files are kept for who reads them now; with 0, such a query may fail: repeat it.",
+        ),
     ] = "3600",
 ) -> None:
     """Merge the small files of a run into few large ones, and delete what nothing needs any more; safe while it runs."""

@@ -62,14 +62,15 @@ def tidy(store: Store) -> list[Merged]:
         OSError: the disk refused; nothing has changed.
     """
     done: list[Merged] = []
-    while uids := _due(store):
+    for _ in range(TRIES):
+        if not (uids := _due(store)):
+            break
         found = store.survey()
         inputs = [record for record in _mergeable(found) if record.uid in uids]
-        if 2 * len(inputs) < len(uids):  # the others are damaged
-            break
-        merged = merge(store, found, inputs)
-        done += [merged] if merged else []
-        store.survey()  # what has been merged is covered from now on
+        if len(inputs) < len(uids):  # damaged, or covered
+            store.left_alone |= uids - {record.uid for record in inputs}
+        elif merged := merge(store, found, inputs):
+            done.append(merged)
     if done:
         sweep(store)
     return done
@@ -80,13 +81,14 @@ def compact(store: Store, grace: float = GRACE, thorough: bool = True) -> Compac
 
     Args:
         store: the run.
-        grace: seconds for which files that are not needed are kept. No reader may take longer from finding its files to
-            the last look into them, and no writer from one file to the record that names it.
+        grace: seconds for which files that were replaced are kept. No reader may take longer from finding its files to
+            the last look into them, or it has to begin again.
         thorough: whether to rewrite also what is so large that the rest is little beside it.
 
     Raises:
         OSError: the disk refused; nothing has changed.
     """
+    swept = sweep(store, grace)  # first: on a disk that is full, this makes room
     before = _extent(found := store.survey())
     damaged = list(found.damaged)
     merged = None
@@ -96,7 +98,9 @@ def compact(store: Store, grace: float = GRACE, thorough: bool = True) -> Compac
             break
         found = store.survey()
         damaged += found.damaged
-    swept = sweep(store, grace)
+    if merged:
+        again = sweep(store, grace)
+        swept = swept[0] + again[0], swept[1] + again[1], again[2]
     after = _extent(store.survey())
     store.damaged = list(dict.fromkeys([*damaged, *store.damaged]))
     return Compacted(merged.records if merged else 0, before[0], after[0], before[1], after[1], *swept)
@@ -106,27 +110,34 @@ def sweep(store: Store, grace: float = GRACE) -> tuple[int, int, int]:
     """Delete old files that are not needed: those that a compaction has replaced, and those that no record names.
 
     What was replaced is as old as the first compaction that did, since a reader may have listed it until then. What no
-    record names is as old as the newest file of the same writing: its writer may be slow, and refuses to name them when it
-    is too late. Where a record cannot be read, it is not known what it names, and only replaced files go.
+    record names is as old as the newest file of the same writing, and kept for `GRACE` at least: its writer may be slow,
+    and refuses to name them when it is too late. Where a record cannot be read, it is not known what it names, and only
+    replaced files go.
 
     Returns:
         the number of files deleted, their bytes, and the number of those that are not old enough.
     """
     if not store.names():
         return 0, 0, 0
+    # before the survey: what is listed after it may have been named in between
+    listed = store.medium.names("data")
     found, now = store.survey(), store.now()
+    store.medium.flush()  # the records that replace them must outlast what is deleted
     is_readable = not any(name.startswith("commits/") for name in found.damaged)
     known = {record.uid for record in found.records}
     files: dict[str, list[str]] = {}
-    for name in store.medium.names("data"):
+    for name in listed:
         if (uid := uid_of(name)) and uid not in known and (is_readable or uid in found.covered):
             files.setdefault(uid, []).append(f"data/{name}")
+    for name in store.medium.names("commits"):
+        if name[0] == "." and name.endswith(".tmp"):  # of a writer that was killed
+            files[name] = [f"commits/{name}"]
     count = size = waiting = 0
     for uid, names in files.items():
         stamps = [store.medium.stamp(name) for name in names]
         dated = [f"commits/{found.covered[uid]}"] if uid in found.covered else names
         ages = [now - stamp.changed / 1e9 for stamp in map(store.medium.stamp, dated) if stamp]
-        if ages and min(ages) >= grace:
+        if ages and min(ages) >= (grace if uid in found.covered else max(grace, GRACE)):
             for name in names:
                 store.medium.delete(name)
             count += len(names)
@@ -141,7 +152,7 @@ def _due(store: Store) -> set[str]:
     generations: dict[int, set[str]] = {}
     for record in store.loose():
         is_ours = record.driver == store.driver or time.time() - record.time > ABANDONED
-        if is_ours and not record.has_checks:
+        if is_ours and not record.has_checks and record.uid not in store.left_alone:
             generations.setdefault(record.generation, set()).add(record.uid)
     due = (uids for generation, uids in sorted(generations.items()) if len(uids) >= (FAN if generation else COMMITS))
     return next(due, set())

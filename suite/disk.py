@@ -11,6 +11,7 @@ from pathlib import Path
 
 from suite.medium import Stamp
 
+_NUMBERED = re.compile(r"\d{8}\.json")
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 _OWN = {"data", "commits", "quarantine", "leases", "live", "views.sql"}
 
@@ -37,10 +38,9 @@ class Disk:
 
         The second question covers what the first cannot see: two changes within one tick of the disk's clock.
         """
-        number = int(last[:8]) + 1 if re.fullmatch(r"\d{8}\.json", last) else 0
-        is_dated = bool(last) and not number
         before, self._changed = self._changed, self._state()
-        return before != self._changed or not (is_dated or self.stamp(f"commits/{number:08d}.json") is None)
+        following = _following(last)
+        return before != self._changed or (following is not None and self.stamp(f"commits/{following:08d}.json") is not None)
 
     def names(self, folder: str) -> list[str]:
         """Return the names of the files in a folder of the run."""
@@ -81,8 +81,8 @@ class Disk:
             _unlink(temp, path)
             raise
 
-    def append(self, name: str, data: bytes) -> str:
-        """Give a record the next free number and return the name it got.
+    def append(self, name: str, data: bytes, last: str) -> str:
+        """Give a record the next free number after the last one known, and return the name it got.
 
         Raises:
             OSError: the disk refused; nothing is left of the record.
@@ -91,11 +91,15 @@ class Disk:
         temp = self.root / "commits" / f".{name}.tmp"
         try:
             write_new(temp, data)
-            got = self._link(temp, name)
+            got = self._link(temp, name, last)
         except OSError:
             _unlink(temp)
             raise
         _unlink(temp)  # the record stands already: a leftover temporary name does no harm
+        following = _following(last)
+        if following is not None and got == f"{following:08d}.json":  # nobody else's came between: the change is our own
+            with suppress(OSError):
+                self._changed = self._state()
         return got
 
     def flush(self) -> None:
@@ -104,10 +108,7 @@ class Disk:
 
     def replace(self, name: str, data: bytes) -> None:
         """Write a file in place of another by a rename; not synced, as it can be made again."""
-        path = self.root / name
-        temp = path.with_name(f".{path.name}-{os.getpid()}.tmp")
-        temp.write_bytes(data)
-        os.replace(temp, path)
+        write_over(self.root / name, data)
 
     def set_aside(self, name: str) -> None:
         """Move a file to `quarantine/`."""
@@ -138,12 +139,11 @@ class Disk:
         sync(self.root)
         sync(self.root.parent)
 
-    def _link(self, temp: Path, name: str) -> str:
-        """Give the record the next free number."""
+    def _link(self, temp: Path, name: str, last: str) -> str:
+        """Give the record the first number after `last` that is free; nothing is listed, which would cost more and more."""
         folder = self.root / "commits"
-        taken = [int(name[:8]) for name in os.listdir(folder) if re.fullmatch(r"\d{8}\.json", name)]
-        number = max(taken, default=-1) + 1
-        while True:
+        number = _following(last)
+        while number is not None:
             free = f"{number:08d}.json"
             try:
                 os.link(temp, folder / free)
@@ -155,21 +155,27 @@ class Disk:
                     return free
                 if error.errno not in _NO_LINKS:
                     raise
-                # no hard links on this mount: a unique name, sorted by time after all numbers
-                dated = f"{time_after(os.listdir(folder))}-{name}.json"
-                os.rename(temp, folder / dated)
-                return dated
+                break
+        # no hard links on this mount: a unique name, sorted by time after all numbers
+        dated = f"{time_after(last)}-{name}.json"
+        os.rename(temp, folder / dated)
+        return dated
 
 
-def time_after(names: list[str]) -> str:
-    """Return the present as the beginning of a record's name, but later than all the records named.
+def _following(last: str) -> int | None:
+    """Return the number after that of a record, None where its name begins with the time."""
+    return int(last[:8]) + 1 if _NUMBERED.fullmatch(last) else None if last else 0
+
+
+def time_after(last: str) -> str:
+    """Return the present as the beginning of a record's name, but later than the last record known.
 
     Where names give the order, what a writer has read must come before what it writes, whatever its clock says.
 
-    >>> time_after(["00000007.json", "99990101T000000000000-a-1.json"])
-    '99990101T000000000001'
+    >>> time_after("99990101T000000000000-a-1.json"), time_after("00000007.json") < "9999"
+    ('99990101T000000000001', True)
     """
-    known = max((name[:21] for name in names if re.match(r"\d{8}T\d{12}-", name)), default="")
+    known = last[:21] if re.match(r"\d{8}T\d{12}-", last) else ""
     now = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
     return now if now > known else f"{known[:9]}{int(known[9:]) + 1:012d}"
 
@@ -188,6 +194,17 @@ def write_new(path: Path, data: bytes) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def write_over(path: Path, data: bytes) -> None:
+    """Write a file in place of one that may be there; nothing is left where that fails."""
+    temp = path.with_name(f".{path.name}-{os.getpid()}.tmp")
+    try:
+        temp.write_bytes(data)
+        os.replace(temp, path)
+    except OSError:
+        _unlink(temp)
+        raise
 
 
 def sync(folder: Path) -> None:

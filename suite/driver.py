@@ -73,15 +73,21 @@ class Driver:
         self._latest = ""
         self._next_telling = 0.0
 
-    def drive(self, interrupt: Interrupt) -> None:
-        """Run until nothing is left or the user interrupts; commit everything that finished."""
+    def drive(self, interrupt: Interrupt, before: Callable[[], None] = lambda: None) -> None:
+        """Run until nothing is left or the user interrupts; commit everything that finished.
+
+        Args:
+            interrupt: says whether the user wants the run to end.
+            before: what is to be done first with the workers.
+        """
         for job in self.agenda.skips:
             self._end(job, Status.SKIPPED, job.reason)
         try:
+            before()
             while not interrupt.hit and self._hand_out():
                 self._take(interrupt)
                 self._commit()
-                self._tell()
+                self.tell()
         finally:
             try:
                 self.share.release(self.backlog.flush())
@@ -108,6 +114,7 @@ class Driver:
         """Take the results of other drivers, and back from them what they have dropped."""
         for job, row in self.share.results(self.agenda):
             self.tally.elsewhere += 1
+            self.tally.failed += row["status"] in FAILED
             self.agenda.settle(job.trial, row)
         for job in self.share.dropped():
             self.agenda.put_back(job)
@@ -144,6 +151,8 @@ class Driver:
 
     def _keep(self, job: Job, rows: list[Row]) -> None:
         row = next(row.values for row in rows if row.table == "trials")
+        if row.get("timing") and self.share.has_company:  # another driver may have used the same machine
+            row["timing"] = "packed"
         self.backlog.add(rows, job.supersedes)
         if job.reason:
             self.tally.skipped += 1
@@ -164,7 +173,7 @@ class Driver:
             with suppress(OSError):  # a disk that refuses this keeps what it has
                 tidy(self.store)
 
-    def _tell(self) -> None:
+    def tell(self) -> None:
         """Show how far the run is, here and to `status` elsewhere."""
         while self.executor.notes:
             self.progress.log(self.executor.notes.pop(0))

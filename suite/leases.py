@@ -71,10 +71,11 @@ class Leases:
     def _create(self, key: str) -> bool:
         """Return whether the lease was free, and write it."""
         try:
+            self.folder.mkdir(exist_ok=True)  # another driver that ended may have removed it
             handle = os.open(self.folder / key, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
         except FileExistsError:
             return False
-        except OSError:  # a full disk must not keep trials from running
+        except OSError:  # a folder that refuses, as on a full disk, must not keep trials from running
             return True
         with suppress(OSError):  # an empty lease is nobody's
             os.write(handle, self.driver.encode())

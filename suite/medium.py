@@ -95,13 +95,16 @@ class Medium(Protocol):
     def write(self, name: str, data: bytes) -> None:
         """Write a file under a name that nobody else uses; it is there for good when this returns."""
 
-    def append(self, name: str, data: bytes) -> str:
-        """Add a record after all that are known and return its name; `name` is unlike that of any other record."""
+    def append(self, name: str, data: bytes, last: str) -> str:
+        """Add a record after the one named `last`, empty for none; return its name. `name` is unlike any other record's.
+
+        Nothing is raised once the record stands: its files may be deleted where this fails.
+        """
 
     def flush(self) -> None:
         """Wait until the records that were appended are there for good.
 
-        Apart from `append`, as the files that a record names may be deleted where that fails, but not where this does.
+        Apart from `append`, since the files that a record names must stay where only this fails.
         """
 
     def replace(self, name: str, data: bytes) -> None:

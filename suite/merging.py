@@ -8,7 +8,8 @@ key; the record is written. Until then the new files are garbage, from then on t
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
+from contextlib import suppress
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -59,39 +60,43 @@ def merge(store: Store, found: Survey, inputs: Sequence[Record]) -> Merged | Non
         inputs: records of the survey, without checks.
 
     Raises:
-        OSError: the disk refused; nothing has changed.
-        RuntimeError: what was written is not what was read; nothing has changed.
+        OSError: it failed, for whatever reason: the disk, memory, what was written is not what was read. Nothing has
+            changed.
     """
     files = [file for record in inputs for file in record.files if file.part in found.sound[record.uid]]
-    if [
-        file for file in files if not store.checksums.check(file, anew=True)
-    ]:  # all are looked at: every damaged file is to be set aside
+    sound = [store.checksums.check(file, anew=True) for file in files]  # of all: every damaged one is to be set aside
+    if not all(sound):
         return None
     uid = store.new_uid()
     made: list[File] = []
     try:
-        part, started = _move(store, uid, selection(found, inputs, store.path), made)
+        part, started = _move(store, uid, found, inputs, made)
         store.append(_body(uid, made, found, inputs, part), started, copy=True)
     except Exception as error:
         store.discard([file.name for file in made])
-        if isinstance(error, duckdb.Error):  # memory, a disk, or a file that another compaction has deleted
-            raise OSError(f"rows could not be moved: {error}") from error
-        raise
-    store.medium.flush()
+        if isinstance(error, OSError):
+            raise
+        # memory, or a file that another compaction has deleted: whoever has trials at work goes on without
+        raise OSError(f"rows could not be moved: {error}") from error
+    with suppress(OSError):  # the record stands; before anything is deleted for it, this is done once more
+        store.medium.flush()
     return Merged(len(inputs), len(files), sum(file.rows for file in made))
 
 
-def _move(store: Store, uid: str, chosen: Selection, made: list[File]) -> tuple[dict[str, int], float]:
+def _move(store: Store, uid: str, found: Survey, inputs: Sequence[Record], made: list[File]) -> tuple[dict[str, int], float]:
     """Write the new files, add them to `made`; return the part of every key, and when the last file was begun."""
     started = time.time()
+    chosen = selection(found, inputs, store.path)
     with TemporaryDirectory(prefix="fosbench-sort-") as spill, duckdb.connect() as connection:
         connection.execute(f"SET memory_limit = '{MEMORY}'; SET threads = {THREADS}; SET temp_directory = '{spill}'")
         connection.execute("SET enable_progress_bar = false")  # it would go to standard output
         plan = _plan(connection, chosen)
+        passes = _passes(store, found, inputs, plan)
         last = max(plan.part.values(), default=-1)
         for first in range(0, last + 1, PASS_PARTS):
+            here = _narrowed(chosen, {path for path, firsts in passes.items() if first in firsts})
             for table in ORDER:
-                content = _sorted(connection, chosen, table, plan, first)
+                content = _sorted(connection, here, table, plan, first)
                 for part, rows in _cut(content, range(first, min(first + PASS_PARTS, last + 1))):
                     started = time.time()
                     file = store.write_part(f"{table}-{uid}-{part}.parquet", table, rows.cast(TABLES[table]), part)
@@ -121,6 +126,25 @@ def _plan(connection: duckdb.DuckDBPyConnection, chosen: Selection) -> _Plan:
     ranks = np.arange(len(keys), dtype=np.int32)
     table = pa.table({"key": named["key"], "rank": ranks, "part": pa.array(parts, pa.int32())})
     return _Plan(table, rows, dict(zip(keys, parts, strict=True)))
+
+
+def _passes(store: Store, found: Survey, inputs: Sequence[Record], plan: _Plan) -> dict[str, set[int]]:
+    """Return by path in which passes an input is needed: what was sorted before is read about once, not in all of them."""
+    needed: dict[tuple[str, int], set[int]] = {}
+    for record in inputs:
+        for key, held in record.keys.items():
+            if found.counts(record, key):
+                part = plan.part[key]
+                needed.setdefault((record.uid, held.part), set()).add(part - part % PASS_PARTS)
+    files = ((record.uid, file) for record in inputs for file in record.files if (record.uid, file.part) in needed)
+    return {str(store.path(file.name)): needed[uid, file.part] for uid, file in files}
+
+
+def _narrowed(chosen: Selection, paths: Container[str]) -> Selection:
+    """Return the selection without the files that are not among the paths."""
+    files = {table: [path for path in listed if path in paths] for table, listed in chosen.files.items()}
+    drop = {table: [pair for pair in pairs if pair[0] in paths] for table, pairs in chosen.drop.items()}
+    return chosen._replace(files=files, drop=drop)
 
 
 def _sorted(connection: duckdb.DuckDBPyConnection, chosen: Selection, table: str, plan: _Plan, first: int) -> pa.Table:

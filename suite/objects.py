@@ -16,7 +16,7 @@ from pathlib import Path
 import pyarrow as pa
 from pyarrow import fs
 
-from suite.disk import time_after
+from suite.disk import time_after, write_over
 from suite.medium import Stamp, Uri
 
 LOOK = 15.0  # seconds between two listings for news: each is a request, and costs money
@@ -98,9 +98,7 @@ class Objects:
         if not copy.exists():
             data = self.read(name)
             self._cache.mkdir(parents=True, exist_ok=True)
-            temp = copy.with_name(f".{os.getpid()}-{copy.name}.tmp")
-            temp.write_bytes(data)
-            os.replace(temp, copy)
+            write_over(copy, data)
         return copy
 
     def forget(self, name: str) -> bool:
@@ -114,9 +112,9 @@ class Objects:
         """Write an object."""
         self.replace(name, data)
 
-    def append(self, name: str, data: bytes) -> str:
-        """Add a record, named after the time and after all records known."""
-        dated = f"{time_after(self.names('commits'))}-{name}.json"
+    def append(self, name: str, data: bytes, last: str) -> str:
+        """Add a record, named after the time and after the last one known."""
+        dated = f"{time_after(last)}-{name}.json"
         self.replace(f"commits/{dated}", data)
         return dated
 
@@ -127,8 +125,9 @@ class Objects:
         """Write an object, in place of one that may be there."""
         with self._files.open_output_stream(self._of(name)) as stream:
             stream.write(data)
-        info = self._files.get_file_info(self._of(name))
-        self._stamps[name] = Stamp(len(data), info.mtime_ns or 0)
+        self._stamps[name] = Stamp(len(data), time.time_ns())
+        with suppress(OSError):  # it is there: when, on the clock of the store, the next listing says too
+            self._stamps[name] = Stamp(len(data), self._files.get_file_info(self._of(name)).mtime_ns or 0)
 
     def set_aside(self, name: str) -> None:
         """Move an object to `quarantine/`."""

@@ -64,7 +64,10 @@ Gpus = Annotated[
         "--gpus-per-trial", metavar="F|auto", help="Share of a GPU for each trial; auto measures it.", rich_help_panel=WHERE
     ),
 ]
-Timeout = Annotated[str | None, typer.Option(metavar="S", help="Seconds a trial may take.", rich_help_panel=WHERE)]
+Timeout = Annotated[
+    str | None,
+    typer.Option(metavar="S", help="Seconds a trial may take; without it a hanging one never ends.", rich_help_panel=WHERE),
+]
 KeepStale = Annotated[
     bool, typer.Option("--keep-stale", help="Keep results of code that has changed since.", rich_help_panel=HOW)
 ]

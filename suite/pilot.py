@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Container, Mapping
 from typing import TYPE_CHECKING, Any
 
-from suite.executor import WHOLE, Answer
+from suite.executor import WHOLE, Answer, Cause
 from suite.packing import Need, free_for_us, share_of
 from suite.progress import counted
 from suite.trial import Status
@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 Kind = tuple[str, str, str]  # labels of task, network and optimizer: such trials take the same memory
 Payload = Callable[["Trial", int], Mapping[str, Any]]
 POLL_SECONDS = 0.5
+TRIES = 2  # of a pilot whose worker dies: it may be the node, not the trial
 SHOWN = 5  # kinds that a note names
-COLUMNS = ("key", "task", "network", "optimizer", "status", "memory_kind", "versions")
+COLUMNS = ("task", "network", "optimizer", "status", "memory_kind", "versions")
 _MEASURED = (Status.COMPLETED, Status.DIVERGED, Status.NONFINITE, Status.TIMEOUT, Status.SKIPPED)
 
 
@@ -33,6 +34,7 @@ def measure(
     known: Mapping[Kind, Need] | None = None,
     *,
     is_interrupted: Callable[[], bool] = lambda: False,
+    tell: Callable[[], None] = lambda: None,
 ) -> tuple[dict[Kind, float], list[str]]:
     """Return the share of a GPU that each kind of trial needs, and what to tell the user.
 
@@ -45,6 +47,7 @@ def measure(
         payload: what a worker gets for a trial and an attempt.
         known: of earlier trials.
         is_interrupted: whether to stop before all are measured; shares of the others are left out.
+        tell: called again and again, to show that something is going on.
     """
     kinds = agenda.kinds()
     if executor.inline or not executor.gpus or not kinds:
@@ -52,7 +55,7 @@ def measure(
     needs: dict[Kind, Need | None] = {kind: need for kind, need in (known or {}).items() if kind in kinds}
     from_before = len(needs)
     notes = []
-    for kind, answer in _piloted(kinds, needs.keys(), executor, payload, is_interrupted).items():
+    for kind, answer in _piloted(kinds, needs.keys(), executor, payload, is_interrupted, tell).items():
         needs[kind], trouble = _need(answer)
         notes += [f"pilot of {' × '.join(kind)}: {trouble}; such trials get a whole GPU each"] if trouble else []
     found = shares(needs)
@@ -63,7 +66,7 @@ def measure(
 def known(store: Store) -> dict[Kind, Need]:
     """Return the largest need of each kind among the stored trials that ran on a GPU and measured what they took."""
     found: dict[Kind, Need] = {}
-    for row in store.rows(store.keys(), COLUMNS).values():
+    for _, row in store.fetch(None, COLUMNS).values():
         taken = json.loads(row["versions"] or "{}") if row["memory_kind"] == "cuda allocator" else {}
         if row["status"] not in _MEASURED or "reserved_bytes" not in taken:
             continue
@@ -94,18 +97,25 @@ def _piloted(
     executor: Executor,
     payload: Payload,
     is_interrupted: Callable[[], bool],
+    tell: Callable[[], None],
 ) -> dict[Kind, Answer]:
-    """Run a pilot of each kind that is not known, on as many GPUs at once as there are."""
+    """Run a pilot of each kind that is not known, on as many GPUs at once as there are; twice if its worker dies."""
     waiting = [(kind, trial) for kind, trial in kinds.items() if kind not in known]
+    begun: Counter[Kind] = Counter()
     flying: dict[str, Kind] = {}
     answers: dict[Kind, Answer] = {}
     while (waiting or flying) and not is_interrupted():
         while waiting and executor.free(WHOLE):
             kind, trial = waiting.pop(0)
             flying[trial.key] = kind
+            begun[kind] += 1
             executor.submit(trial.key, {**payload(trial, 1), "pilot": True}, WHOLE)
         for answer in executor.poll(POLL_SECONDS):
-            answers[flying.pop(answer.key)] = answer
+            kind = flying.pop(answer.key)
+            answers[kind] = answer
+            if answer.cause is Cause.WORKER and begun[kind] < TRIES:
+                waiting.append((kind, kinds[kind]))
+        tell()
     return answers
 
 

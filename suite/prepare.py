@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -30,7 +31,7 @@ RUNS = Path("results") / "runs"
 JOB_COPIES = "working_dir_files"  # the folder in which Ray unpacks what is submitted
 EARLIER_FILES = 100  # of each other run that are read for how long trials take
 DURATIONS = ("task", "network", "optimizer", "budget", "status", "seconds", "wall_seconds", "device")
-COLUMNS = tuple(dict.fromkeys(("key", *OUTCOME, *IDENTITY, "seconds", "wall_seconds", "device")))  # of a stored trial
+COLUMNS = tuple(dict.fromkeys((*OUTCOME, *IDENTITY, "seconds", "wall_seconds", "device")))  # of a stored trial
 
 
 class Prepared(NamedTuple):
@@ -140,16 +141,7 @@ def writable(folder: Path | None) -> Iterator[None]:
 
 def read_stored(store: Store) -> dict[str, Stored]:
     """Return the trials of a store by key, each from the record that counts."""
-    committed, selected = store.keys(), store.files()
-    rows: dict[str, Stored] = {}
-    for file in selected.files["trials"]:
-        dropped = {key for path, key in selected.drop["trials"] if path == file}
-        table: pa.Table = pq.read_table(file, columns=list(COLUMNS))
-        for row in table.to_pylist():
-            key = row.pop("key")
-            if key in committed and key not in dropped:
-                rows[key] = Stored(committed[key].uid, committed[key].fingerprint or "", row)
-    return rows
+    return {key: Stored(held.uid, held.fingerprint or "", row) for key, (held, row) in store.fetch(None, COLUMNS).items()}
 
 
 def read_durations(root: Path | Uri) -> Iterator[dict[str, Any]]:
@@ -172,9 +164,12 @@ def _try_to_write(folder: Path, made: list[Path]) -> None:
             if path.is_dir():
                 with TemporaryFile(dir=path) as file:
                     file.write(b"fosbench")
+            elif path.exists():
+                raise FileExistsError(errno.EEXIST, "", str(path))
     except OSError as error:
         why = f"{error.filename} is a file" if isinstance(error, FileExistsError) else error.strerror
-        raise ValueError(f"cannot write to {folder}: {why}; choose another --out") from error
+        where = path if path.is_relative_to(folder) else folder
+        raise ValueError(f"cannot write to {where}: {why}; choose another --out") from error
 
 
 def _data_root(options: RunOptions) -> Path | None:

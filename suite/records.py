@@ -128,6 +128,11 @@ def read(name: str, data: bytes, where: object) -> Record | None:
             f"{where} was written with schema version {body.get('schema')}, this program reads {VERSION}; "
             "choose another --out or the program that wrote it"
         )
+    return parsed(name, body)
+
+
+def parsed(name: str, body: Mapping[str, Any]) -> Record:
+    """Return a record by the name of its file and its content."""
     uid = body["uid"]
     return Record(
         uid, name, body["driver"], datetime.fromisoformat(body["time"]).timestamp(),

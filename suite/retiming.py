@@ -48,10 +48,10 @@ def retimings(
     keys = sorted((key for key in done if done[key] in position), key=lambda key: position[done[key]])
     if not keys:
         raise ValueError(f"nothing of this selection has been evaluated in {store.root} yet; run it without --retime first")
-    specs = store.rows(keys, ("key", "spec"))
+    specs = store.fetch(keys, ("spec",))
     trials: list[Item] = []
     for key in keys:
-        trial = _built(specs[key]["spec"], catalog)
+        trial = _built(specs[key][1]["spec"], catalog)
         if trial and (keep_stale or fingerprint(trial) == stored[key].fingerprint):
             trials.append(replace(trial, stage="retime"))
     stale = len(keys) - len(trials)

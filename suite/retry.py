@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from suite.executor import WHOLE, Answer, Cause
-from suite.trial import Status
+from suite.trial import Status, is_device_fault
 
 if TYPE_CHECKING:
     from suite.agenda import Job
@@ -52,7 +52,7 @@ def _device(row: Mapping[str, Any], is_fresh: bool, causes: tuple[str, ...]) -> 
     cause = ""
     if _ran_out(row) and row.get("timing") == "packed":
         cause = DEVICE_MEMORY
-    elif row["status"] == Status.ERROR and str(row.get("message")).startswith("CUDA") and not is_fresh:
+    elif is_device_fault(row) and not is_fresh:
         cause = DEVICE_FAULT
     return "" if cause in causes else cause
 

@@ -80,10 +80,9 @@ def _run(options: RunOptions, interrupt: Interrupt) -> int:
     with writable(prepared.store.folder):
         if not agenda.left and not agenda.skips:
             _say(f"nothing to run, {agenda.there} already there; results in {root}")
-            prepared.store.write_views()
-            return 0
+            return 1 if _tidied(prepared, merges=False) else 0
         driver = _driver(options, prepared, _executor(options, prepared) if agenda.left else _idle())
-        driver.share.open()
+        driver.share.open(alone=options.retime)
         _say(_opening(options, prepared))
         try:
             _drive(driver, interrupt, measures=options.gpus_per_trial == "auto" and not options.retime)
@@ -93,8 +92,6 @@ def _run(options: RunOptions, interrupt: Interrupt) -> int:
 
 
 def _drive(driver: Driver, interrupt: Interrupt, *, measures: bool) -> None:
-    from suite import pilot
-
     with driver.progress:
         try:
             driver.executor.start()
@@ -106,13 +103,18 @@ def _drive(driver: Driver, interrupt: Interrupt, *, measures: bool) -> None:
             raise
         interrupt.breakable = False
         interrupt.take()  # Ray installs handlers of its own
-        if measures:
-            driver.agenda.shares, notes = pilot.measure(
-                driver.agenda, driver.executor, driver.payload, pilot.known(driver.store),
-                is_interrupted=lambda: interrupt.hit,
-            )  # fmt: skip
-            driver.executor.notes += notes
-        driver.drive(interrupt)
+        driver.drive(interrupt, (lambda: _measure(driver, interrupt)) if measures else lambda: None)
+
+
+def _measure(driver: Driver, interrupt: Interrupt) -> None:
+    """Find out how many trials of each kind a GPU takes."""
+    from suite import pilot
+
+    driver.agenda.shares, notes = pilot.measure(
+        driver.agenda, driver.executor, driver.payload, pilot.known(driver.store),
+        is_interrupted=lambda: interrupt.hit, tell=driver.tell,
+    )  # fmt: skip
+    driver.executor.notes += notes
 
 
 def _opening(options: RunOptions, prepared: Prepared) -> str:
@@ -193,28 +195,43 @@ def _idle() -> Executor:
 
 def _finish(prepared: Prepared, driver: Driver, interrupted: bool) -> int:
     """Put the files together, write the views, say what was done, and return the exit code."""
-    from suite.compaction import compact
     from suite.progress import counted
     from suite.summary import lines
 
-    try:
-        if not interrupted:
-            compact(prepared.store, thorough=False)
-        prepared.store.write_views()
-    except OSError as error:  # everything is committed; the next run does it
-        _say(f"the files in {prepared.store.root} could not be put together: {error.strerror or error}; nothing is lost")
-    tally, agenda = driver.tally, prepared.agenda
+    missing = _tidied(prepared, merges=not interrupted)
+    tally, agenda, noun = driver.tally, prepared.agenda, "attempt"
     for line in lines(agenda.outcomes.values(), prepared.name == "targets"):
         _say(line)
     _say(
         f"{tally.run} run{f' ({tally.failed} failed)' * (tally.failed > 0)}, "
+        f"{f'{counted(tally.again, noun)} repeated, ' * (tally.again > 0)}"
         f"{f'{tally.elsewhere} by another driver, ' * (tally.elsewhere > 0)}{agenda.there} already there, "
         f"{tally.skipped} skipped; results in {prepared.store.root}"
     )
     if interrupted:
         _say(f"interrupted with {counted(agenda.left, 'trial')} left; the same command goes on from here")
         return INTERRUPTED
-    return 1 if tally.failed else 0
+    return 1 if tally.failed or missing else 0
+
+
+def _tidied(prepared: Prepared, *, merges: bool) -> int:
+    """Put the files together, and return how many results are not there, after naming what is wrong."""
+    from suite.compaction import compact
+    from suite.progress import counted
+
+    store = prepared.store
+    try:
+        if merges:
+            compact(store, thorough=False)
+        store.write_views()
+    except OSError as error:  # everything is committed; the next run does it
+        _say(f"the files in {store.root} could not be put together: {error.strerror or error}; nothing is lost")
+    missing = len(prepared.agenda.outcomes.keys() - store.keys().keys())
+    if missing:  # a folder that was removed, files that were damaged, a disk that never took them
+        for file in store.damaged:
+            _say(f"damaged: {store.root / file}")
+        _say(f"{counted(missing, 'result')} of this run not in {store.root}; the same command runs them again")
+    return missing
 
 
 def _refuse_impossible(agenda: Agenda) -> None:

@@ -9,7 +9,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from suite.leases import LOOK_SECONDS, Leases
-from suite.live import Pulse, sweep
+from suite.live import Live, Pulse, drivers, sweep
 from suite.progress import counted
 
 if TYPE_CHECKING:
@@ -43,17 +43,29 @@ class Share:
         self._finished: list[Job] = []  # popped, but another driver had finished them
         self._elsewhere: dict[str, Job] = {}  # at work with another driver
         self._next_look = 0.0
+        self._alone = False
+        self.has_company = False  # whether another driver of the run was seen alive at the last beat
 
-    def open(self) -> None:
+    def open(self, *, alone: bool = False) -> None:
         """Show that this driver lives, and clear away after those that died.
 
+        Args:
+            alone: whether its trials are timed, so that no other driver of the run may be at work beside it.
+
         Raises:
+            ValueError: this one or another one has to be alone.
             OSError: the folder of the run refuses it.
         """
         if self._folder and self._pulse and self._leases:
             self._folder.mkdir(parents=True, exist_ok=True)
             sweep(self._folder)
-            self._pulse.beat({})
+            others = self._others()
+            if others and (alone or any(live.told.get("alone") for live in others)):
+                raise ValueError(
+                    f"trials are timed alone, and another command is at work in {self._folder}; wait until one has ended"
+                )
+            self._alone, self.has_company = alone, bool(others)
+            self._pulse.beat({"alone": alone})
             self._leases.open(self._pulse.clock_offset)
 
     @property
@@ -70,10 +82,11 @@ class Share:
     def take(self, job: Job) -> bool:
         """Return whether the trial is this driver's to run; if not, it comes back as a result or as dropped."""
         key = job.trial.key
-        if self._leases and not self._leases.take(key):
-            self._elsewhere[key] = job
-            return False
-        self._news |= self._store.news()  # after the lease: whoever had it before may have finished
+        if key not in self._news:
+            if self._leases and not self._leases.take(key):
+                self._elsewhere[key] = job
+                return False
+            self._news |= self._store.news()  # after the lease: whoever had it before may have finished
         if key not in self._news:
             return True
         self._finished.append(job)
@@ -88,15 +101,19 @@ class Share:
         if not done:
             return
         keys = {job.trial.key for job in done}
-        held, rows = self._store.keys(), self._store.rows(keys, self._columns)
+        try:
+            found = self._store.fetch(keys, self._columns)
+        except OSError:  # out of reach for a moment
+            self._finished = done
+            return
         self._news -= keys
         self.release(keys)
         for job in done:
-            key = job.trial.key
-            if key in rows and agenda.is_good(job.trial, held[key].status, held[key].fingerprint):
-                yield job, rows[key]
+            held, row = found.get(job.trial.key, (None, None))
+            if held and row and agenda.is_good(job.trial, held.status, held.fingerprint):
+                yield job, row
             else:  # finished with other code, lost, or damaged since: what is there now is replaced
-                older = ((held[key].uid, key),) if key in held else ()
+                older = {(held.uid, job.trial.key)} if held else set()
                 agenda.put_back(replace(job, supersedes=tuple({*job.supersedes, *older})))
 
     def dropped(self) -> list[Job]:
@@ -115,16 +132,22 @@ class Share:
         """Show that this driver lives, and how far it is."""
         if self._pulse and self._pulse.is_due:
             told = {
-                "done": standing.done, "failed": standing.failed, "left": standing.left, "flying": standing.flying,
-                "seconds_left": standing.seconds, "best": standing.best, "running": running(),
+                "alone": self._alone, "done": standing.done, "failed": standing.failed, "left": standing.left,
+                "flying": standing.flying, "seconds_left": standing.seconds, "best": standing.best, "running": running(),
             }  # fmt: skip
             self._pulse.beat(told)
+            self.has_company = bool(self._others())
+
+    def _others(self) -> list[Live]:
+        """Return the other drivers of the run that live."""
+        found = drivers(self._folder) if self._folder else []
+        return [live for live in found if live.is_alive and live.driver != self._store.driver]
 
     def close(self) -> None:
         """Give everything back and say goodbye."""
         if self._folder and self._leases and self._pulse:
             self._leases.close()
             self._pulse.close()
-            for name in ("leases", "live"):
-                with suppress(OSError):  # another driver is at work
-                    (self._folder / name).rmdir()
+            with suppress(OSError):  # in use by another driver
+                (self._folder / "live").rmdir()
+                (self._folder / "leases").rmdir()

@@ -90,7 +90,10 @@ def _told(driver: live.Live) -> dict[str, Any]:
 
 
 def _names(store: Store, folder: str) -> list[str]:
-    return sorted(name for name in store.medium.names(folder) if not name.startswith("."))
+    try:
+        return sorted(name for name in store.medium.names(folder) if not name.startswith("."))
+    except OSError:  # leases are of no importance to a reader
+        return []
 
 
 def _time(seconds: float) -> str | None:

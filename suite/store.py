@@ -31,7 +31,7 @@ from analysis.views import Selection, views_sql
 from suite.checksums import Checksums
 from suite.medium import Uri, location
 from suite.parts import encoded, keys_of
-from suite.records import COPY, File, Identity, Record, commit_body, read, sealed
+from suite.records import COPY, File, Identity, Record, commit_body, parsed, read, sealed
 from suite.schema import TABLES, table_from_rows
 from suite.survey import Survey, selection, survey
 from suite.trial import Row
@@ -64,6 +64,7 @@ class Store:
         checksums: what verifies them.
         damaged: files found damaged or missing by the last reading, relative to the run folder. What their record
             holds does not count, so its keys are to be run again.
+        left_alone: uids of records that are not merged while a run is at work, because they are damaged.
     """
 
     def __init__(self, run_dir: Path | str) -> None:
@@ -73,13 +74,16 @@ class Store:
         host = hashlib.sha256(platform.node().encode()).hexdigest()[:6]
         self.driver = f"{host}-{os.getpid()}-{secrets.token_hex(4)}"
         self.damaged: list[str] = []
+        self.left_alone: set[str] = set()
         self._count = 0
         self._records: dict[str, Record | None] = {}  # by file name; None: unreadable
         self.checksums = Checksums(self.medium)
         self._is_surveyed = False
-        self._skipped: set[str] = set()  # names of records that the last survey found covered
-        self._known: set[str] = set()  # names of records that `news` has seen
-        self._last = ""  # of them
+        self._loose: dict[str, Record] = {}  # readable records that no sound compaction replaces, by file name
+        self._known: set[str] = set()  # names of records that were looked at for news
+        self._is_behind = False  # whether there may be others
+        self._last = ""  # name of the last record seen
+        self._news: set[str] = set()
         self._refuse_foreign()
 
     def commit(self, rows: Iterable[Row], supersedes: Iterable[Identity] = ()) -> None:
@@ -121,19 +125,22 @@ class Store:
         found = self.survey()
         return selection(found, found.records, self.path)
 
-    def rows(self, keys: Iterable[str], columns: Iterable[str]) -> dict[str, dict[str, Any]]:
-        """Return columns of the rows in `trials` of some keys, as far as these count."""
+    def fetch(self, keys: Iterable[str] | None, columns: Iterable[str]) -> dict[str, tuple[Committed, dict[str, Any]]]:
+        """Return what is known of some keys, and columns of their rows in `trials`, as far as they count; None: all keys."""
         found, wanted = self.survey(), list(columns)
-        by_file: dict[str, list[str]] = {}
-        for key in set(keys) & found.holders.keys():
+        files = {
+            (record.uid, file.part): file for record in found.records for file in record.files if file.table == "trials"
+        }
+        by_file: dict[File, dict[str, Committed]] = {}
+        for key in found.holders.keys() if keys is None else set(keys) & found.holders.keys():
             record = found.holders[key]
-            part = record.keys[key].part
-            name = next(file.name for file in record.files if file.table == "trials" and file.part == part)
-            by_file.setdefault(name, []).append(key)
-        rows: dict[str, dict[str, Any]] = {}
-        for name, here in by_file.items():
-            table = pq.read_table(self.path(name), columns=list({"key", *wanted}), filters=[("key", "in", here)])
-            rows |= {row["key"]: {column: row[column] for column in wanted} for row in table.to_pylist()}
+            held = record.keys[key]
+            by_file.setdefault(files[record.uid, held.part], {})[key] = Committed(*held[:3])
+        rows: dict[str, tuple[Committed, dict[str, Any]]] = {}
+        for file, here in by_file.items():
+            some = [("key", "in", list(here))] if len(here) < file.rows else None
+            table = pq.read_table(self.path(file.name), columns=list(dict.fromkeys(["key", *wanted])), filters=some)
+            rows |= {row["key"]: (here[row["key"]], {column: row[column] for column in wanted}) for row in table.to_pylist()}
         return rows
 
     def news(self) -> set[str]:
@@ -141,17 +148,9 @@ class Store:
 
         Nearly free while nobody commits: it is asked before every trial. A row that was only moved is no news.
         """
-        if not self.medium.has_news(self._last):
-            return set()
-        try:
-            self.medium.refresh()
-        except OSError:  # it saves work, no more
-            return set()
-        fresh = [name for name in self.names() if name not in self._known]
-        self._note(fresh)
-        records = [self._load(name) for name in fresh]
-        others = [record for record in records if record and record.driver != self.driver and not record.is_compaction]
-        return {key for record in others if all(map(self.checksums.check, record.files)) for key in record.keys}
+        self._look()
+        news, self._news = self._news, set()
+        return news
 
     def last_commit(self) -> float:
         """Return when the last record was written, in seconds since the epoch; 0 if there is none."""
@@ -173,9 +172,10 @@ class Store:
         return self.root / "views.sql"
 
     def loose(self) -> list[Record]:
-        """Return the readable records that no compaction seen so far replaces; looks at no part file."""
-        records = (self._load(name) for name in self.names() if name not in self._skipped)
-        return [record for record in records if record]
+        """Return the readable records that no compaction replaces, as of the last survey, our own commits and `news`."""
+        if not self._is_surveyed:
+            self.survey()
+        return list(self._loose.values())
 
     def survey(self) -> Survey:
         """Look at what counts now; files that are not what their record says are set aside and named."""
@@ -187,9 +187,12 @@ class Store:
             if not found.has_missing or names == self.names():
                 break
         self.damaged = found.damaged
-        self._is_surveyed, self._skipped = True, found.skipped
         for name in found.skipped & self._records.keys():  # not needed again
             del self._records[name]
+        self._loose = {name: record for name in names if (record := self._records.get(name))}
+        self._is_surveyed = True
+        self._is_behind |= not self._known.issuperset(names)
+        self._last = max(self._last, *names, "")
         return found
 
     def names(self) -> list[str]:
@@ -201,13 +204,23 @@ class Store:
         return self.medium.path(f"data/{name}")
 
     def now(self) -> float:
-        """Return the time in seconds since the epoch, on the clock that dates the files: a network disk has its own."""
-        name = f"data/trials-{self.new_uid()}.parquet"
-        self.medium.write(name, b"")
-        self.medium.refresh()
-        stamp = self.medium.stamp(name)
-        self.medium.delete(name)
-        return stamp.changed / 1e9 if stamp else 0.0
+        """Return the time in seconds since the epoch, on the clock that dates the files: a network disk has its own.
+
+        Where nothing can be written it is that of the newest file, which is earlier.
+        """
+        clock = f"data/trials-{self.new_uid()}.parquet"
+        with suppress(OSError):
+            self.medium.write(clock, b"")
+            self.medium.refresh()
+        names = (
+            [clock]
+            if self.medium.stamp(clock)
+            else [f"{at}/{name}" for at in ("data", "commits") for name in self.medium.names(at)]
+        )
+        newest = max((stamp.changed for stamp in map(self.medium.stamp, names) if stamp), default=0)
+        with suppress(OSError):
+            self.medium.delete(clock)
+        return newest / 1e9
 
     def new_uid(self) -> str:
         """Return the uid of a record to be written; its files carry it in their names."""
@@ -236,8 +249,11 @@ class Store:
         if time.time() - started > GRACE / 2:
             raise TimeoutError("writing took so long that the files may have been taken for garbage")
         data = sealed(body)
-        name = self.medium.append(body["uid"], data)
-        self._note([name])
+        name = self.medium.append(body["uid"], data, self._last)
+        self._known.add(name)
+        self._last = max(self._last, name)
+        self._records[name] = record = parsed(name, body)
+        self._take(record)
         if copy:
             with suppress(OSError):  # the record stands already
                 self.medium.write(f"commits/{name.removesuffix('.json')}{COPY}", data)
@@ -249,34 +265,58 @@ class Store:
             with suppress(OSError):
                 self.medium.delete(f"data/{name}")
 
-    def _note(self, names: Iterable[str]) -> None:
-        self._known.update(names)
-        self._last = max(self._last, *names, "")
+    def _look(self) -> None:
+        """Take in the records that have come since this was last called."""
+        try:  # first of all, as it is about what has changed since it was last asked
+            if not self.medium.has_news(self._last) and not self._is_behind:
+                return
+            self._is_behind = True
+            self.medium.refresh()
+            fresh = [name for name in self.names() if name not in self._known]
+        except OSError:  # it saves work, no more
+            return
+        for name in fresh:
+            record = self._load(name)
+            if record and all(map(self.checksums.check, record.files)):
+                self._take(record)
+                if record.driver != self.driver and not record.is_compaction:
+                    self._news |= record.keys.keys()
+            elif record:
+                self._loose[name] = record
+        read = self._records.keys() & fresh  # others could not be read: they are asked for again
+        self._known |= read
+        self._last = max(self._last, *fresh, "")
+        self._is_behind = len(read) < len(fresh)
+
+    def _take(self, record: Record) -> None:
+        """Note a record whose files are sound, in place of those that it replaces."""
+        self._loose[record.name] = record
+        for replaced in record.replaces.values():
+            self._loose.pop(replaced.name, None)
 
     def _load(self, name: str) -> Record | None:
-        """Return a record; those seen before are not read again."""
-        if name not in self._records:
-            self._records[name] = self._read(name)
-        return self._records[name]
-
-    def _read(self, name: str) -> Record | None:
-        try:
+        """Return a record, None where it is damaged or cannot be read; what was read before is not read again."""
+        if name in self._records:
+            return self._records[name]
+        record, is_read = None, False
+        with suppress(OSError):  # perhaps for a moment only: it is asked for again
             record = read(name, self.medium.read(f"commits/{name}"), self.root)
-        except OSError:
-            record = None
+            is_read = True
         if record is None:  # that of a compaction, on which much depends, has a copy
             with suppress(OSError):
                 data = self.medium.read(f"commits/{name.removesuffix('.json')}{COPY}")
                 record = read(name, data, self.root)
                 if record:
                     self.medium.replace(f"commits/{name}", data)
+        if record or is_read:
+            self._records[name] = record
         return record
 
     def _refuse_foreign(self) -> None:
         """Refuse a folder of something else: it has records, none readable, and no part file; or only other files."""
         self.medium.refresh()
         names = self.names()
-        self._note(names)
+        self._known, self._last = set(names), max(names, default="")
         if names and not any(self._load(name) for name in reversed(names)):
             parts = [name for name in self.medium.names("data") if name.partition("-")[0] in TABLES]
             if not parts:
@@ -292,8 +332,8 @@ class Store:
         """
         pairs = set(supersedes)
         keys = {key for _, key in pairs}
-        if keys and not self._is_surveyed:
-            self.survey()
+        if keys:
+            self._look()
         for record in self.loose() if keys else ():
             pairs |= {(record.keys[key].origin, key) for key in keys & record.keys.keys()}
             pairs |= {pair for pair in (*record.supersedes, *record.doubles) if pair[1] in keys}

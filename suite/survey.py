@@ -9,7 +9,8 @@ The rules, which any number of writers may rely on without a lock:
   were deleted meanwhile is no damage.
 - A row is gone if a sound commit supersedes it, or a compaction that took such a commit in: for good, even when that
   compaction loses files. A damaged commit supersedes nothing: what it was to replace is better than nothing.
-- Of the rows left for a key, that counts whose origin comes first. Of copies of one row the newest is read.
+- Of the rows left for a key, that counts whose origin comes first; one that was given up (`lost`) counts only where there
+  is no other, since another writer may have finished what one gave up. Of copies of one row the newest is read.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import NamedTuple
 from analysis.views import Selection
 from suite.records import File, Identity, Record
 from suite.schema import TABLES, sql_columns
+from suite.trial import Status
 
 Load = Callable[[str], Record | None]  # a record by the name of its file, None where it is damaged
 Check = Callable[[File], bool | None]  # whether a file is as recorded, None where it is missing
@@ -130,12 +132,12 @@ def _holders(found: Survey) -> dict[str, Record]:
     gone = superseded(found, found.records)
     position = {uid: replaced.name for record in found.records for uid, replaced in record.replaces.items()}
     position |= {record.uid: record.name for record in found.records}
-    best: dict[str, tuple[str, Record]] = {}
+    best: dict[str, tuple[tuple[bool, str], Record]] = {}
     for record in found.records:
         sound = found.sound[record.uid]
         for key, held in record.keys.items():
             if held.part in sound and (held.origin, key) not in gone:
-                place = position.get(held.origin, record.name)
+                place = held.status == Status.LOST, position.get(held.origin, record.name)
                 if key not in best or place < best[key][0]:
                     best[key] = place, record
     return {key: record for key, (_, record) in best.items()}

@@ -24,10 +24,9 @@ from suite.batches import Batches
 from suite.memory import peak_bytes
 from suite.record import Record
 from suite.session import Memo, Session, built, placed
-from suite.trial import Row, Status, Trial, name_of
+from suite.trial import DEVICE_FAULT, Row, Status, Trial, name_of
 from tasks.contract import Splits
 
-DEVICE_FAULT = "CUDA"  # how the message of a trial begins after which its device cannot be trusted any more
 LOG_POINTS = 40  # log points of a trial, evenly spaced over its budget; the same for every method
 _LOGGER = logging.getLogger("fosbench")
 _OUT_OF_MEMORY = (
@@ -240,7 +239,7 @@ def _end(record: Record, error: Exception) -> bool:
         record.end(Status.OUT_OF_MEMORY, _first_line(error))
         return False
     is_fault = isinstance(error, torch.AcceleratorError) or any(sign in text for sign in _FAULTS)
-    record.end(Status.ERROR, f"{DEVICE_FAULT}: {_described(error)}" if is_fault else _described(error))
+    record.end(Status.ERROR, f"{DEVICE_FAULT}{_described(error)}" if is_fault else _described(error))
     return is_fault
 
 

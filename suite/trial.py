@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from enum import StrEnum
 from functools import cached_property
@@ -50,11 +51,19 @@ _SENTENCES = {
 }
 
 
+DEVICE_FAULT = "CUDA: "  # how the message of a trial begins after which its device cannot be trusted any more
+
+
 class Row(NamedTuple):
     """One row for one of the tables `trials`, `metrics`, `checks` and `flight`."""
 
     table: str
     values: dict[str, Any]
+
+
+def is_device_fault(row: Mapping[str, Any]) -> bool:
+    """Return whether a trial ended by an error of its device, which may strike the next trials of the process too."""
+    return row.get("status") == Status.ERROR and str(row.get("message")).startswith(DEVICE_FAULT)
 
 
 def name_of(competitor: Any) -> str:
@@ -72,12 +81,16 @@ def spec_of(value: Any) -> Any:
     return value
 
 
-def label_of(competitor: Any) -> str:
-    """Return the name with the fields that differ from their defaults, as one writes it on the command line."""
+def label_of(competitor: Any, fixed: Collection[tuple[str, ...]] = ()) -> str:
+    """Return the name with the fields that differ from their defaults, as one writes it on the command line.
+
+    Fields in `fixed`, paths through nested competitors, are written even where they have their default.
+    """
+    below = {f.name: [path[1:] for path in fixed if path[0] == f.name] for f in fields(competitor)}
     changed = [
-        f"{f.name}={_text(getattr(competitor, f.name))}"
+        f"{f.name}={_text(getattr(competitor, f.name), below[f.name])}"
         for f in fields(competitor)
-        if getattr(competitor, f.name) != f.default
+        if getattr(competitor, f.name) != f.default or below[f.name]
     ]
     return name_of(competitor) + (f"({','.join(changed)})" if changed else "")
 
@@ -176,7 +189,7 @@ def _typed(value: Any, annotation: str) -> Any:
     return float(value) if is_whole and annotation.startswith("float") else value
 
 
-def _text(value: Any) -> str:
+def _text(value: Any, fixed: Collection[tuple[str, ...]]) -> str:
     if is_dataclass(value):
-        return label_of(value)
+        return label_of(value, fixed)
     return repr(value).replace(" ", "")

@@ -18,8 +18,8 @@ from suite.catalog import Catalog
 from suite.memory import clear, footprint, resident_bytes
 from suite.provenance import environment
 from suite.session import Memo
-from suite.train import DEVICE_FAULT, train
-from suite.trial import Row, Status, Trial, label_of, name_of, spec_of
+from suite.train import train
+from suite.trial import Row, Status, Trial, is_device_fault, label_of, name_of, spec_of
 from tasks.contract import Split, Splits
 
 MOST_MEMOS = 512  # kinds of trials whose operation counts are kept; those unused for longest go first
@@ -91,11 +91,9 @@ class Worker:
         clear(self.device)
         with torch.random.fork_rng(devices=[self.device] if is_cuda else []):
             rows = list(train(trial, self._splits, device=self.device, timeout=timeout, memo=self._memo(trial)))
-        status, message = (rows[-1].values.get(name) for name in ("status", "message"))
         # after a fault every call of the device raises, and the worker is to be replaced
-        is_faulty = status == Status.ERROR and str(message).startswith(DEVICE_FAULT)
-        taken = footprint(self.device) if is_cuda and not is_faulty else {}
-        if status == Status.OUT_OF_MEMORY:
+        taken = footprint(self.device) if is_cuda and not is_device_fault(rows[-1].values) else {}
+        if rows[-1].values["status"] == Status.OUT_OF_MEMORY:
             clear(self.device)
         return rows, taken
 

@@ -193,6 +193,7 @@ def test_a_node_that_joins_is_used(cluster, join, tmp_path):
     assert "a node has joined" in said
 
 
+@pytest.mark.chaos
 def test_a_worker_that_stalls_is_replaced(cluster, join, tmp_path):
     stage = Stage(tmp_path, trials=1, seconds=0.5)
     join(Node(cpus=1))
@@ -258,6 +259,7 @@ def executed(cluster, stage, options, waves):
     return {int(tag): (status, timing) for tag, status, timing in map(str.split, out.splitlines())}
 
 
+@pytest.mark.chaos
 def test_a_trial_that_asks_for_a_whole_gpu_is_alone_on_it_and_the_others_come_back_after_it(cluster, join, tmp_path):
     stage = Stage(tmp_path)
     join(Node(cpus=2, gpus=1))
@@ -271,6 +273,7 @@ def test_a_trial_that_asks_for_a_whole_gpu_is_alone_on_it_and_the_others_come_ba
     assert most_at_once([step for step in steps if step.tag >= 9]) == 2
 
 
+@pytest.mark.chaos
 def test_trials_that_are_timed_have_a_machine_without_gpus_for_themselves(cluster, join, tmp_path):
     stage = Stage(tmp_path)
     join(Node(cpus=2))
@@ -280,6 +283,7 @@ def test_trials_that_are_timed_have_a_machine_without_gpus_for_themselves(cluste
     assert most_at_once(stage.steps()) == 1
 
 
+@pytest.mark.chaos
 def test_a_worker_is_replaced_after_so_many_trials_and_after_a_fault_of_its_device(cluster, join, tmp_path):
     stage = Stage(tmp_path, trials=5, seconds=0.0, more=",way='fault'")
     join(Node(cpus=1))
@@ -292,6 +296,7 @@ def test_a_worker_is_replaced_after_so_many_trials_and_after_a_fault_of_its_devi
     assert [tag for tag in {step.tag for step in stage.steps() if step.pid in faulty} if tag > 0] == []
 
 
+@pytest.mark.chaos
 def test_code_that_changes_while_a_run_is_on_ends_it(tmp_path):
     stage = Stage(tmp_path, seconds=0.0, more=",way='edit'")
     tree = tmp_path / "tree"
@@ -318,6 +323,7 @@ def test_a_comment_that_changes_ends_nothing(tmp_path):
 # -- addresses and demands that cannot be met -----------------------------------------------------------------------------
 
 
+@pytest.mark.chaos
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -332,6 +338,7 @@ def test_more_than_any_node_has_is_refused(cluster, join, tmp_path, arguments, w
     assert words in said
 
 
+@pytest.mark.chaos
 def test_a_wrong_token_is_said(cluster, tmp_path):
     stage = Stage(tmp_path)
     process = cluster.drive(*stage.arguments, variables={"RAY_AUTH_TOKEN": "0" * 32})
@@ -351,6 +358,7 @@ def test_a_port_where_something_else_listens_is_said_within_seconds(cluster, tmp
     assert time.monotonic() - begin < 45  # most of it is the start of the command
 
 
+@pytest.mark.chaos
 def test_another_version_of_ray_is_said(tmp_path):
     with Cluster([Node(cpus=1)]) as other:
         other.pretend_version("2.40.0", "3.9.1")
@@ -359,6 +367,7 @@ def test_another_version_of_ray_is_said(tmp_path):
     assert f"the cluster at {other.address} runs Ray 2.40.0 on Python 3.9.1, this process Ray " in said
 
 
+@pytest.mark.chaos
 def test_a_host_that_runs_out_of_memory_gets_one_worker_fewer(tmp_path):
     """Every look of the memory monitor kills, as its limit is below what is in use; it looks twice a minute."""
     stage = Stage(tmp_path, trials=2, seconds=0.0, more=",way='wait'")

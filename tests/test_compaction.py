@@ -9,6 +9,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+import duckdb
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -19,6 +21,7 @@ from suite import compaction, merging
 from suite.cli import main
 from suite.compaction import compact, sweep, tidy
 from suite.records import commit_body, sealed
+from suite.schema import table_from_rows
 from suite.store import GRACE, Store
 from suite.trial import Row
 from tests.synthetic import small
@@ -347,6 +350,8 @@ def test_failure_at_every_step_of_a_compaction(tmp_path, monkeypatch):
                     compact(Store(run), grace=0)
             assert points(run) == expected, (step, calls[step])
             assert Store(run).damaged == []
+            for file in (run / "data").iterdir():  # what nobody names is kept for a while
+                os.utime(file, (0, 0))
             compact(Store(run), grace=0)
             assert points(run) == expected, (step, calls[step])
             assert len(os.listdir(run / "data")) == 2, (step, calls[step])
@@ -444,6 +449,117 @@ def test_two_compactors_at_once(tmp_path):
     assert points(tmp_path) == expected
 
 
+FAILURES = [RuntimeError("differs"), pa.ArrowInvalid("no Parquet"), duckdb.OutOfMemoryException("full"), OSError(5, "EIO")]
+
+
+@pytest.mark.parametrize("failure", FAILURES, ids=lambda failure: type(failure).__name__)
+def test_a_merge_that_fails_is_an_oserror_and_leaves_nothing(tmp_path, monkeypatch, failure):
+    expected = filled(tmp_path)
+    store = Store(tmp_path)
+    monkeypatch.setattr(compaction, "ABANDONED", 0.0)
+    monkeypatch.setattr(merging, "_compare", lambda *_: (_ for _ in ()).throw(failure))
+    before = sorted(os.listdir(tmp_path / "data"))
+    with pytest.raises(OSError, match=str(failure).replace("[", ".").replace("]", ".")):
+        tidy(store)
+    assert sorted(os.listdir(tmp_path / "data")) == before
+    assert points(tmp_path) == expected
+
+
+def test_a_merge_stands_although_its_name_was_not_synced(tmp_path, monkeypatch):
+    expected = filled(tmp_path)
+    store = Store(tmp_path)
+    monkeypatch.setattr(store.medium, "flush", lambda: (_ for _ in ()).throw(OSError(5, "EIO")))
+    merge_all(store)
+    with pytest.raises(OSError, match="EIO"):  # nothing is deleted for it before its name is safe
+        sweep(store, grace=0)
+    assert points(tmp_path) == expected
+    assert len(list((tmp_path / "data").glob("*-[0-9].parquet"))) >= 10
+
+
+def test_files_that_are_not_named_yet_are_kept_whatever_the_grace(tmp_path):
+    expected = filled(tmp_path) | {"late": 0}
+    writer = Store(tmp_path)
+    uid, started = writer.new_uid(), time.time()
+    rows = table_from_rows("trials", [small("late", 0)[0].values])
+    file = writer.write_part(f"trials-{uid}.parquet", "trials", rows)
+    assert compact(Store(tmp_path), grace=0).waiting == 1
+    writer.append(commit_body(uid, [file], {"late": ["completed", "f1"]}, []), started)
+    assert points(tmp_path) == expected
+    assert Store(tmp_path).damaged == []
+
+
+def test_a_commit_that_comes_during_a_sweep_is_kept(tmp_path, monkeypatch):
+    filled(tmp_path, 1)
+    store, writer = Store(tmp_path), Store(tmp_path)
+    real = store.now
+
+    def now():  # the survey has been made
+        writer.commit(small("late", 3))
+        for file in (tmp_path / "data").glob(f"*{writer.driver}*"):
+            os.utime(file, (0, 0))
+        return real()
+
+    monkeypatch.setattr(store, "now", now)
+    assert sweep(store, grace=0)[0] == 0
+    assert points(tmp_path)["late"] == 3
+
+
+def test_a_full_disk_is_cleared_before_anything_is_merged(tmp_path, monkeypatch):
+    expected = filled(tmp_path)
+    store = Store(tmp_path)
+    compact(store)
+    Store(tmp_path).commit(version("c", 2))
+    os.utime(tmp_path / "commits" / "00000005.json", (0, 0))
+    with monkeypatch.context() as patch:
+        patch.setattr(store.medium, "write", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        with pytest.raises(OSError, match="No space"):
+            compact(store)
+    assert len([name for name in os.listdir(tmp_path / "data") if name.count("-") == 4]) == 2, "those of the new commit"
+    assert points(tmp_path) == expected | {"c": 2}
+
+
+def test_what_killed_writers_left_among_the_records_is_deleted_when_it_is_old(tmp_path):
+    filled(tmp_path, 1)
+    left = tmp_path / "commits" / f".{Store(tmp_path).new_uid()}.tmp"
+    left.write_text("{")
+    assert sweep(Store(tmp_path), grace=0) == (0, 0, 1)
+    os.utime(left, (0, 0))
+    assert sweep(Store(tmp_path), grace=0) == (1, 1, 0)
+    assert not left.exists()
+
+
+def test_damaged_records_do_not_make_every_commit_look_at_everything(tmp_path, monkeypatch):
+    store = Store(tmp_path)
+    for i in range(3):
+        store.commit(version(f"k{i}", 2))
+    for file in (tmp_path / "data").glob("trials-*"):
+        flip(file)
+    surveys = []
+    real = store.survey
+    monkeypatch.setattr(store, "survey", lambda: surveys.append(1) or real())
+    for i in range(2):
+        store.commit(version(f"n{i}", 2))
+        assert tidy(store) == []
+    assert len(surveys) == 2  # the first look at the records, and the one before a merge
+    store.commit(version("n2", 2))
+    assert [merged.records for merged in tidy(store)] == [3]
+
+
+def test_a_merge_reads_what_is_sorted_already_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(merging, "PASS_PARTS", 1)
+    expected = filled(tmp_path, 8)
+    store = Store(tmp_path)
+    compact(store)
+    store.commit(version("c", 2, task="c"))
+    read, real = [], merging._sorted
+    monkeypatch.setattr(merging, "_sorted", lambda *args: read.append(args[1].files[args[2]]) or real(*args))
+    merge_all(store)
+    opened = sum(map(len, read))
+    files = {path for paths in read for path in paths}
+    assert opened <= 2 * len(files)
+    assert points(tmp_path) == expected | {"c": 2}
+
+
 def test_only_old_files_of_the_store_itself_are_deleted(tmp_path):
     expected = filled(tmp_path)
     uid = Store(tmp_path).new_uid()
@@ -506,7 +622,8 @@ def test_rows_of_some_keys_come_from_the_record_that_counts(tmp_path):
     store.commit(version("a1", 9), supersedes=[(store.keys()["a1"].uid, "a1")])
     expected = {"a1": {"message": "9", "key": "a1"}, "b4": {"message": "6", "key": "b4"}}
     for _ in range(2):
-        assert store.rows(["a1", "b4", "unknown"], ("message", "key")) == expected
+        found = store.fetch(["a1", "b4", "unknown"], ("message", "key"))
+        assert {key: row for key, (_, row) in found.items()} == expected
         compact(store)
 
 

@@ -13,9 +13,13 @@ import pytest
 
 from suite import leases, live, share
 from suite.agenda import Agenda
+from suite.driver import Driver
+from suite.interrupt import Interrupt
 from suite.leases import Leases
 from suite.live import Pulse
+from suite.live import drivers as live_drivers
 from suite.prepare import COLUMNS, read_stored
+from suite.progress import Progress
 from suite.share import Share
 from suite.store import Store
 from suite.trial import Row
@@ -148,6 +152,11 @@ def test_goodbye_leaves_no_folder(tmp_path):
     assert not (tmp_path / "leases").exists()
 
 
+def store_rows(folder):
+    store = Store(folder)
+    return [row for _, row in store.fetch(None, ("timing",)).values()]
+
+
 # -- two drivers ------------------------------------------------------------------------------------------------------------
 
 
@@ -213,21 +222,102 @@ def test_a_result_of_another_driver_with_other_code_is_replaced(tmp_path):
     assert Store(tmp_path).keys()[again.trial.key].fingerprint == "v2"
 
 
-def test_the_trials_of_a_driver_that_dies_are_taken_over(tmp_path, monkeypatch):
+class Waiting(Slow):
+    """Lets the other driver die when all is done that can be done without its trial."""
+
+    def __init__(self, other):
+        super().__init__()
+        self.other, self.done_before = other, None
+
+    def poll(self, seconds):
+        if not self.flying and self.done_before is None:
+            self.done_before = len(self.ran)
+            gone(self.other.folder, "other")
+        return super().poll(seconds)
+
+
+@pytest.fixture
+def other(tmp_path):
+    """Another driver that is alive."""
+    Pulse(tmp_path, "other", "g").beat({})
+    made = Leases(tmp_path, "other")
+    made.open(0.0)
+    return made
+
+
+def test_the_trials_of_a_driver_that_dies_are_taken_over(tmp_path, other, monkeypatch):
     monkeypatch.setattr(share, "LOOK_SECONDS", 0.05)
     monkeypatch.setattr(leases, "LOOK_SECONDS", 0.05)
     items = [cell(seeds=3)]
     (first, *_) = items[0].trials()
-    Pulse(tmp_path, "other", "g").beat({})
-    other = Leases(tmp_path, "other")
-    other.open(0.0)
     assert other.take(first.key)
-    timer = threading.Timer(0.5, gone, (other.folder, "other"))
-    timer.start()
-    executor, made = drive(tmp_path, items, Slow())
-    assert len(executor.ran) == 3
-    assert executor.ran[-1].key == first.key
+    executor, made = drive(tmp_path, items, Waiting(other))
+    assert executor.done_before == 2
+    assert [trial.key for trial in executor.ran[2:]] == [first.key]
     assert made.tally.elsewhere == 0
+
+
+def test_a_folder_that_another_driver_removed_is_made_again(pair):
+    one, two = pair
+    one.folder.rmdir()
+    assert one.take("k") is True
+    assert two.take("k") is False
+
+
+def test_a_driver_that_ends_leaves_the_folders_of_one_that_lives(tmp_path, other):
+    drive(tmp_path, [cell()])
+    assert other.folder.is_dir()
+    assert [live.driver for live in live_drivers(tmp_path)] == ["other"]
+
+
+def test_failures_of_another_driver_count(tmp_path):
+    items = [cell(seeds=2)]
+    store = Store(tmp_path)
+    made = Driver(
+        Agenda(items, read_stored(store), lambda trial: "v1"), StubExecutor(), store, Progress(),
+        share=Share(store, "g", COLUMNS), payload=lambda trial, attempt: {}, identity=lambda trial, attempt: {},
+    )  # fmt: skip
+    made.share.open()
+    drive(tmp_path, items, StubExecutor(lambda trial, attempt: end(trial, "error")))
+    made.drive(Interrupt())
+    assert (made.tally.run, made.tally.elsewhere, made.tally.failed) == (0, 2, 2)
+
+
+@pytest.mark.parametrize("who", ["this", "the other"])
+def test_trials_that_are_timed_have_the_run_for_themselves(tmp_path, who):
+    Pulse(tmp_path, "other", "g").beat({"alone": who == "the other"})
+    late = Share(Store(tmp_path), "g", COLUMNS)
+    with pytest.raises(ValueError, match="trials are timed alone, and another command is at work in"):
+        late.open(alone=who == "this")
+    gone(tmp_path / "leases", "other")
+    late.open(alone=True)
+
+
+def test_seconds_beside_another_driver_are_packed(tmp_path, other):
+    def ends(trial, attempt):
+        time.sleep(0.01)
+        return end(trial, timing="exclusive")
+
+    executor = Slow(ends)
+    _, made = drive(tmp_path, [cell(seeds=1)], executor)
+    assert made.share.has_company
+    assert [row["timing"] for row in store_rows(tmp_path)] == ["packed"]
+
+
+def test_a_pilot_that_fails_closes_everything(tmp_path):
+    store = Store(tmp_path)
+    made = Driver(
+        Agenda([cell()], {}, lambda trial: "v1"), StubExecutor(), store, Progress(), share=Share(store, "g", COLUMNS),
+        payload=lambda trial, attempt: {}, identity=lambda trial, attempt: {},
+    )  # fmt: skip
+    made.share.open()
+
+    def fails():
+        raise ValueError("a worker runs other code")
+
+    with pytest.raises(ValueError, match="other code"):
+        made.drive(Interrupt(), fails)
+    assert not (tmp_path / "live").exists()
 
 
 @pytest.mark.slow

@@ -187,6 +187,25 @@ class TestStore:
         with pytest.raises(ValueError, match="there is no bucket 'nowhere'; make it, or correct --out"):
             Store(f"s3://nowhere/run?{bucket[2]}")
 
+    def test_what_was_written_is_no_failure_although_its_date_cannot_be_asked(self, bucket, monkeypatch):
+        _, name, server = bucket
+        uri = f"s3://{name}/run?{server}"
+        store = Store(uri)
+
+        class Deaf:
+            """Writes, but answers no question."""
+
+            open_output_stream = store.medium._files.open_output_stream
+
+            @staticmethod
+            def get_file_info(path):
+                raise OSError("out of reach")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(store.medium, "_files", Deaf)
+            store.commit(small("a", 3))
+        assert points(uri) == {"a": 3}
+
     def test_the_reading_verbs(self, bucket, capsys):
         _, name, server = bucket
         uri = f"s3://{name}/run?{server}"

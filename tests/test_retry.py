@@ -60,7 +60,7 @@ def test_device_memory_is_asked_for_once_more_alone():
 
 
 def test_a_device_fault_on_a_used_worker_is_tried_again_once():
-    fault = rows("error", message="CUDA error: an illegal memory access was encountered")
+    fault = rows("error", message="CUDA: AcceleratorError: an illegal memory access was encountered")
     verdict = judge(JOB, Answer(TRIAL.key, fault, is_fresh=False))
     assert (bool(verdict.cause), verdict.share) == (True, 0.25)
     assert not judge(replace(JOB, causes=(verdict.cause,)), Answer(TRIAL.key, fault, is_fresh=False)).cause

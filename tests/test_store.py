@@ -14,6 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from analysis.query import connect
+from suite.cli import main
+from suite.compaction import compact
+from suite.prepare import read_stored
 from suite.schema import VERSION, VERSION_KEY, table_from_rows
 from suite.store import Store
 from suite.trial import Row, Status
@@ -335,6 +338,102 @@ def test_superseding_replaces_doubles_as_well(tmp_path):
     store = Store(tmp_path)
     store.commit(small("a", 5), supersedes=[(store.keys()["a"].uid, "a")])
     assert points(tmp_path) == {"a": 5}
+
+
+def test_a_lost_end_does_not_hide_what_another_writer_completed(tmp_path):
+    Store(tmp_path).commit(small("a", 1, status="lost"))
+    Store(tmp_path).commit(small("a", 3))
+    Store(tmp_path).commit(small("a", 4))
+    assert Store(tmp_path).keys()["a"].status == "completed"
+    assert points(tmp_path) == {"a": 3}
+    compact(Store(tmp_path))
+    assert points(tmp_path) == {"a": 3}
+
+
+def test_a_part_that_cannot_be_read_is_damaged_until_it_can(tmp_path, capsys):
+    store = Store(tmp_path)
+    store.commit(small("a"))
+    store.commit(small("b"))
+    broken = part(tmp_path, "trials", 1)
+    content = broken.read_bytes()
+    broken.unlink()
+    broken.mkdir()  # opening it fails, as it does on a bad sector
+    reader = Store(tmp_path)
+    assert (reader.keys().keys(), reader.damaged) == ({"a"}, [f"data/{broken.name}"])
+    assert broken.is_dir(), "not set aside"
+    for verb in (["status"], ["query", "SELECT key FROM trials"], ["compact"]):
+        assert main([*verb, "--out", str(tmp_path)]) == 0
+    broken.rmdir()
+    broken.write_bytes(content)
+    assert reader.keys().keys() == {"a", "b"}
+    assert reader.damaged == []
+
+
+def test_a_part_whose_bytes_cannot_be_read_for_a_moment(tmp_path, monkeypatch):
+    Store(tmp_path).commit(small("a"))
+    reader = Store(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr("suite.checksums.hashlib.file_digest", lambda *_: (_ for _ in ()).throw(OSError(errno.EIO, "")))
+        assert reader.keys() == {}
+    assert reader.keys().keys() == {"a"}
+
+
+def test_a_record_that_cannot_be_read_for_a_moment_is_asked_for_again(tmp_path, monkeypatch):
+    writer, reader = Store(tmp_path), Store(tmp_path)
+    writer.commit(small("a"))
+
+    def stale(name):
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(reader.medium, "read", stale)
+        assert reader.news() == set()
+        assert reader.keys() == {}
+        assert reader.damaged == ["commits/00000000.json"]
+    assert reader.news() == {"a"}
+    assert reader.keys().keys() == {"a"}
+    assert reader.damaged == []
+
+
+def test_replacing_a_file_leaves_nothing_behind_where_it_fails(tmp_path, monkeypatch):
+    store = Store(tmp_path)
+    store.commit(small("a"))
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, "full")))
+        with pytest.raises(OSError, match="full"):
+            store.write_views()
+    assert sorted(os.listdir(tmp_path)) == ["commits", "data"]
+
+
+def test_a_commit_lists_no_folder(tmp_path, monkeypatch):
+    store, other = Store(tmp_path), Store(tmp_path)
+    store.commit(small("a"))
+    other.commit(small("b"))
+    assert (store.news(), other.news(), len(store.loose())) == ({"b"}, {"a"}, 2)
+    listed = []
+    real = os.listdir
+    monkeypatch.setattr(os, "listdir", lambda path: listed.append(path) or real(path))
+    for number in range(3):
+        store.commit(small(f"c{number}"), supersedes=[("x", "y")])
+        assert (store.news(), len(store.loose())) == (set(), 3 + number)
+    assert listed == []
+    other.commit(small("d"))  # its number is taken: it gets the next one that is free
+    store.commit(small("e"))
+    assert (store.news(), len(store.loose())) == ({"d"}, 7)
+    assert sorted(real(tmp_path / "commits")) == [f"{number:08d}.json" for number in range(7)]
+
+
+def test_fetching_rows_is_one_survey(tmp_path, monkeypatch):
+    Store(tmp_path).commit([*small("a", message="1"), *small("b", message="2")])
+    Store(tmp_path).commit([*small("b", message="3"), *small("c", message="4")])
+    store = Store(tmp_path)
+    surveys = []
+    real = store.survey
+    monkeypatch.setattr(store, "survey", lambda: surveys.append(1) or real())
+    found = {key: (held.fingerprint, row) for key, (held, row) in store.fetch(None, ["message"]).items()}
+    assert found == {"a": ("f1", {"message": "1"}), "b": ("f1", {"message": "2"}), "c": ("f1", {"message": "4"})}
+    assert {key: entry.row["status"] for key, entry in read_stored(store).items()} == dict.fromkeys("abc", "completed")
+    assert len(surveys) == 2
 
 
 def test_a_chain_outlives_damage_to_its_middle(tmp_path):

@@ -10,8 +10,14 @@ import pytest
 from tests.chaos.ledger import broken_files, differences, history
 from tests.chaos.runs import SMALL, Run
 
+# more commits and heartbeats than the short run would have, and a compaction of however few records
 PROGRAM = """
 import importlib, os, signal, sys
+from suite import backlog, compaction, live
+
+for place, name, value in ((backlog, "COMMIT_SECONDS", 0.1), (live, "BEAT_SECONDS", 0.2), (compaction, "HANDFUL", 1)):
+    assert hasattr(place, name)
+    setattr(place, name, value)
 
 module, owner, name, when, call = {module!r}, {owner!r}, {name!r}, {when!r}, {call}
 module = importlib.import_module(module)
