@@ -5,6 +5,20 @@ from __future__ import annotations
 from baselines.contract import Optimizer
 
 
+def check_evaluates_where_it_is(base: Optimizer) -> None:
+    """Refuse a base that evaluates elsewhere than at its parameters, for methods that move these themselves.
+
+    Raises:
+        ValueError: `base` keeps other parameters to evaluate, which would not follow.
+    """
+    inner = base
+    while isinstance(inner, Wrapping):
+        inner = inner.base
+    if type(inner).evaluation_params is not Optimizer.evaluation_params:
+        given = type(inner).__name__
+        raise ValueError(f"base must be an optimizer that evaluates at the parameters it trains, got {given}")
+
+
 class Wrapping(Optimizer):
     """A method around `base`, which needs gradients and nothing else; it declares what the base declares."""
 

@@ -64,7 +64,7 @@ class Backlog:
             keys += self.commit(now=True)
         if self._rows:
             trials = counted(sum(row.table == "trials" for row in self._rows), "trial")
-            self._log(f"{self.store.root} still refuses; the results of {trials} are given up, the same command runs them again")
+            self._log(f"{self.store.root} still refuses; {trials} given up, which the same command runs again")
         return keys
 
     def _hold(self, error: OSError) -> None:

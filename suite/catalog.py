@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import Any
 
 from suite.entry import CONTRACTS, KINDS, Entry, lacking, lost, read_entry, unfinished
-from suite.expression import Word, chosen, fitted, near, read_call
+from suite.expression import Word, chosen, fitted, near, read_call, remember
 from suite.source import ROOT, ClassSource, classes
 from suite.trial import Trial
 
@@ -69,10 +69,15 @@ class Catalog:
     def parse(self, kind: str, text: str) -> Any:
         """Return the instance that an expression of the command line means: `sgd`, `sgd(lr=0.1)`, `wrap(base=adam)`.
 
+        It remembers which fields were written: those are not tuned, whatever their value.
+
         Raises:
             ValueError: the name, a field or a value is wrong.
         """
-        return self.build(kind, read_call(text))
+        call = read_call(text)
+        competitor = self.build(kind, call)
+        remember(competitor, call)
+        return competitor
 
     def check(self, kind: str, text: str) -> None:
         """Raise the ValueError that `parse` raises for wrong names, without importing the competitor."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from suite.trial import Trial, label_of
-from suite.tuning import points
+from suite.tuning import Competitor, Path, Searches, fixed, points
 
 if TYPE_CHECKING:
     from baselines.contract import Network, Optimizer, Probe
@@ -30,12 +30,14 @@ class Cell:
     budget: float | None = None  # gradient equivalents of one trial; None: the task's own
     tune: int = 0  # trials that may be spent to choose hyperparameters
     tune_network: bool = False  # whether the fields of the network are tuned as well
+    search: Searches = ()  # the only fields that are tuned, and where; empty: those that the competitors declare
     precision: str = "float32"
     schedule: str = "constant"
     weight_decay: float | None = None
     clip: float | None = None
     alias: str = ""
     probes: tuple[Probe, ...] = ()
+    fixed: tuple[frozenset[Path], frozenset[Path]] = field(init=False)  # of network and optimizer: given as their default
 
     def __post_init__(self) -> None:
         """Refuse names and classes, with what to write instead."""
@@ -45,11 +47,14 @@ class Cell:
                 raise ValueError(f"Cell takes instances: write catalog.parse({kind!r}, {given!r})")
             if isinstance(given, type):
                 raise ValueError(f"Cell takes instances: write {given.__name__}()")
+        # a field and not a property: cells that are tuned differently are different cells
+        paths = [frozenset(fixed(one)) if on else frozenset() for one, on in self._tuned()]
+        object.__setattr__(self, "fixed", (paths[0], paths[1]))
 
     @property
     def labels(self) -> tuple[str, str]:
-        """Network and optimizer as the grid names them, before tuning."""
-        return label_of(self.network), label_of(self.optimizer)
+        """Network and optimizer as the grid names them, before tuning, with all that was given and is not tuned."""
+        return label_of(self.network, self.fixed[0]), label_of(self.optimizer, self.fixed[1])
 
     def trials(self) -> Iterator[Trial]:
         """Yield the evaluation of the cell as it is given."""
@@ -59,9 +64,9 @@ class Cell:
         """Yield the points of the study, the competitors as given first; all share the streams of tuning seed 0."""
         first = self._trial(0, "tune")
         if not self.tune_network:
-            yield from (replace(first, optimizer=optimizer) for optimizer in points(self.optimizer, self.tune))
+            yield from (replace(first, optimizer=optimizer) for optimizer in self._points(self.optimizer))
             return
-        for pair in points(_Pair(self.network, self.optimizer), self.tune):
+        for pair in self._points(_Pair(self.network, self.optimizer)):
             yield replace(first, network=pair.network, optimizer=pair.optimizer)
 
     def evaluation_trials(self, best: Trial) -> Iterator[Trial]:
@@ -72,6 +77,13 @@ class Cell:
     def refusal(self) -> str:
         """Return why the pair cannot work on this task, in one sentence; empty if nothing speaks against it."""
         return self._trial(0, "eval").conflict or _misfit(self.network, tuple(self.task.in_shape), self.task.out_features)
+
+    def _tuned(self) -> tuple[tuple[Network, bool], tuple[Optimizer, bool]]:
+        """Return network and optimizer, each with whether it is tuned."""
+        return (self.network, bool(self.tune) and self.tune_network), (self.optimizer, bool(self.tune))
+
+    def _points(self, competitor: Competitor) -> list[Competitor]:
+        return points(competitor, self.tune, self.search)
 
     def _trial(self, seed: int, stage: str) -> Trial:
         return Trial(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ast
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import Field
 from typing import Any
 
 _PLAIN = {"float": float, "int": int, "bool": bool, "str": str, "None": type(None)}
+_MARK = "_written"  # of an instance: no field, so that what it is equal to and its spec do not depend on it
 _WORDS = {"true": True, "false": False, "none": None, "inf": float("inf"), "nan": float("nan")}
 
 
@@ -71,6 +72,22 @@ def chosen(owner: str, name: str, value: Any, choices: Sequence[Any]) -> Any:
     is_clear = len({difflib.SequenceMatcher(None, word, str(value)).ratio() for word in close}) == len(close)
     hint = near(str(value), close) if is_clear else ""  # "ab9" is as near to "ab1" as to "ab2"
     raise ValueError(f"unknown {name} {value!r} of {owner}; {hint or f'expected one of {_listed(choices)}'}")
+
+
+def remember(competitor: Any, call: Mapping[str, Any]) -> None:
+    """Note on a new instance, and on those nested in it, which fields the expression gave that it was built from."""
+    object.__setattr__(competitor, _MARK, frozenset(call["fields"]))
+    for name, value in call["fields"].items():
+        held = getattr(competitor, name)
+        pairs = zip(held, value, strict=True) if isinstance(value, tuple) else [(held, value)]
+        for instance, part in pairs:
+            if isinstance(part, dict):
+                remember(instance, part)
+
+
+def written(competitor: Any) -> frozenset[str]:
+    """Return the fields that the expression of an instance gave; a copy by `dataclasses.replace` knows of none."""
+    return getattr(competitor, _MARK, frozenset())
 
 
 def near(name: str, known: Sequence[str]) -> str:

@@ -39,7 +39,8 @@ ALPHAS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)  # 1 is the integer-order co
 FRACTIONAL_SMALL_TASKS = (
     "digits", "breast_cancer", "wine", "diabetes", "peaks", "swiss_roll", "ellipses", "sine_mix",
 )  # fmt: skip
-FRACTIONAL_TASKS = (*FRACTIONAL_SMALL_TASKS, "double_circles", "etth1", "etth2", "mnist")
+FRACTIONAL_TASKS = (*FRACTIONAL_SMALL_TASKS, "etth1", "etth2", "mnist")
+FRACTIONAL_SWEPT = ("digits", "sine_mix", "etth1")  # optimizers go through all orders here, elsewhere they have 0.9
 SLOPES = (0.0, 0.25, 0.5, 0.75, 1.0)  # valid values of the derivative of ReLU at 0
 
 
@@ -77,20 +78,31 @@ def targets(catalog: Catalog) -> Iterator[Cell]:
 
 def fractional(catalog: Catalog) -> Iterator[Cell]:
     """Fractional layers and optimizers over their orders α, with SGD and Adam, beside their controls: for a cluster."""
-    yield from arms.watched(_fractional(catalog, FRACTIONAL_TASKS, ALPHAS, 10))
+    cells: list[Cell] = []
+    for task in [catalog.parse("task", name) for name in FRACTIONAL_TASKS]:
+        first, bases = reference(catalog, task), [catalog.parse("optimizer", base) for base in arms.BASES]
+        layers = arms.layer_arms(catalog, task, ALPHAS, ordinary_inputs=[alpha for alpha in ALPHAS if alpha <= 0.9])
+        cells += _compared([task], [first, arms.plain_network(catalog, task), *layers], bases)
+        orders = ALPHAS if name_of(task) in FRACTIONAL_SWEPT else (0.9,)
+        for base in arms.BASES:
+            cells += _compared([task], [first], list(arms.optimizer_arms(catalog, base, orders)))
+        if name_of(task) in FRACTIONAL_SMALL_TASKS:
+            cells += _compared([task], list(arms.wide(catalog)), bases[:1])
+            for network, optimizer in arms.micro_batches(catalog, task, arms.BASES[0]):
+                cells += _compared([task], [network], [optimizer])
+    yield from arms.equipped(dict.fromkeys(cells))
 
 
 def fractional_small(catalog: Catalog) -> Iterator[Cell]:
-    """A part of `fractional` at half the budget, on embedded data, orders 0.5 and 0.9: about twenty minutes on two cores."""
-    alphas, bases = (0.5, 0.9), [catalog.parse("optimizer", base) for base in arms.BASES]
+    """A part of `fractional` at 0.4 of the budget, embedded data, orders 0.5 and 0.9: about twenty minutes on two cores."""
     cells: list[Cell] = []
     for task in [catalog.parse("task", name) for name in FRACTIONAL_SMALL_TASKS]:
-        networks = [arms.plain_network(catalog, task), *arms.layer_arms(catalog, task, alphas, both_inputs=False)]
-        cells += tuned([task], networks, bases, seeds=8, tune=4)
-        cells += tuned(
-            [task], [reference(catalog, task)], list(arms.optimizer_arms(catalog, "sgd", (0.9,))), seeds=8, tune=4
-        )
-    yield from arms.watched(replace(cell, budget=cell.task.budget / 2) for cell in dict.fromkeys(cells))
+        first, bases = reference(catalog, task), [catalog.parse("optimizer", base) for base in arms.BASES]
+        layers = [arms.plain_network(catalog, task), *arms.layer_arms(catalog, task, (0.5, 0.9))]
+        cells += _compared([task], [first, *layers], bases)
+        cells += _compared([task], [first], list(arms.optimizer_arms(catalog, "sgd", (0.9,))))
+        cells += _compared([task], [first], list(arms.optimizer_arms(catalog, "adam", (0.9,), arms.MAIN)))
+    yield from arms.equipped(replace(cell, budget=0.4 * cell.task.budget) for cell in dict.fromkeys(cells))
 
 
 def forward(catalog: Catalog) -> Iterator[Cell]:
@@ -230,20 +242,9 @@ def _family(catalog: Catalog, family: str, variants: dict[str, tuple[float, ...]
         yield from tuned([task], networks, controls, seeds=8, tune=10)
 
 
-def _fractional(catalog: Catalog, names: Iterable[str], alphas: Sequence[float], tune: int) -> Iterator[Cell]:
-    """Yield layers and optimizers over both bases on each task, with the plain networks as controls."""
-    from suite.cell import Cell
-
-    bases = [catalog.parse("optimizer", base) for base in arms.BASES]
-    for task in [catalog.parse("task", name) for name in names]:
-        first, plain = reference(catalog, task), arms.plain_network(catalog, task)
-        layers = arms.layer_arms(catalog, task, alphas, both_inputs=True)
-        yield from tuned([task], list(dict.fromkeys([first, plain, *layers])), bases, seeds=8, tune=tune)
-        yield from tuned([task], list(arms.wide(catalog)), bases[:1], seeds=8, tune=tune)
-        for base in arms.BASES:
-            yield from tuned([task], [first], list(arms.optimizer_arms(catalog, base, alphas)), seeds=8, tune=tune)
-            for network, optimizer in arms.micro_batches(catalog, task, base):
-                yield Cell(task=task, network=network, optimizer=optimizer, seeds=8, tune=tune)
+def _compared(tasks: Iterable[Task], networks: Sequence[Network], optimizers: Sequence[Optimizer]) -> Iterator[Cell]:
+    """Yield cells of a fractional grid: few points suffice, for the learning rate alone is tuned."""
+    return tuned(tasks, networks, optimizers, seeds=8, tune=6)
 
 
 def _variants(catalog: Catalog, entries: Iterable[Entry], variants: dict[str, tuple[float, ...]]) -> list[Any]:

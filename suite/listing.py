@@ -1,10 +1,11 @@
-"""What `list` shows: the competitors and the grids, as a table or as JSON."""
+"""What `list` shows: the competitors, the grids and the claims, as a table or as JSON."""
 
 from __future__ import annotations
 
 import ast
 import json
 import shutil
+import tomllib
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,11 +14,12 @@ from suite.source import ROOT, read
 
 NARROWEST = 60  # columns; below that a table is unreadable anyway
 GRIDS = ROOT / "suite" / "grids.py"
-KINDS = ("tasks", "networks", "optimizers", "probes", "checks", "grids")
+CLAIMS = ROOT / "analysis" / "claims"
+KINDS = ("tasks", "networks", "optimizers", "probes", "checks", "grids", "claims")
 
 
 def rows(catalog: Catalog, family: str | None = None) -> list[dict[str, Any]]:
-    """Return one row for each competitor of a family, of all by default; and then one for each grid."""
+    """Return one row for each competitor of a family, of all by default; then one for each grid, and for each claim."""
     listed: list[dict[str, Any]] = [
         {
             "kind": entry.kind, "name": entry.name, "family": entry.family, "fields": entry.fields, "summary": entry.summary,
@@ -34,7 +36,22 @@ def rows(catalog: Catalog, family: str | None = None) -> list[dict[str, Any]]:
             {"kind": "grid", "name": name, "summary": summary, "path": "suite/grids.py", "doc": docs[name] or ""}
             for name, summary in names().items()
         ]
-    return listed
+    return [*listed, *(row for row in claims() if family in (None, row["family"]))]
+
+
+def claims() -> list[dict[str, Any]]:
+    """Return one row for each claim about a family: what it says, and how results decide on it."""
+    books = {path: tomllib.loads(path.read_text(encoding="utf-8")) for path in sorted(CLAIMS.glob("*.toml"))}
+    return [
+        {
+            "kind": "claim", "name": claim["name"], "family": book["family"], "summary": claim["sentence"],
+            "path": str(path.relative_to(ROOT)), "number": claim["number"], "comparison": claim["comparison"],
+            "margin": claim["margin"], "control": claim["control"], "grid": claim["grid"],
+            "doc": f"{claim['sentence']}.\n\nbeside     {claim['control']}\ndecided    {claim['comparison']}, margin "
+                   f"{claim['margin']:g}\ngrid       {claim['grid']}",
+        }
+        for path, book in books.items() for claim in book["claim"]
+    ]  # fmt: skip
 
 
 def chosen(listed: list[dict[str, Any]], word: str, families: list[str]) -> list[dict[str, Any]]:

@@ -43,7 +43,8 @@ def matches(item: Item, patterns: Patterns) -> bool:
     """Return whether a cell or trial agrees with every axis of the patterns, by name or by label."""
     for axis, some in patterns.items():
         competitor = getattr(item, axis)
-        texts = name_of(competitor), label_of(competitor)
+        labels = dict(zip(AXES[1:], item.labels, strict=True))  # of a cell, with the fields that are given as their default
+        texts = name_of(competitor), label_of(competitor), labels.get(axis, "")
         if not any(fnmatchcase(text, pattern) for text in texts for pattern in some):
             return False
     return True

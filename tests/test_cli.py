@@ -153,7 +153,7 @@ DETAILS = {
     "sgd": ["optimizer  sgd", "file       baselines/standard/sgd.py", "fields     lr = 0.01 in [0.0001, 10.0] log"],
     "fractional_mlp": [
         "mode = 'power' of ('power', 'own', 'full', 'a11')",
-        "SGD on it is the paper's FSGD, Adam its FAdam.",
+        "what secondary sources describe as FSGD and FAdam",
     ],
     "linear_multistep": ["rule = 'ab2' of ('ab1', 'ab2', 'ab3', 'ab4')"],  # behind a name from another file
     "direct": ["fields     none"],

@@ -7,8 +7,9 @@ import pytest
 
 from analysis.query import ask, connect
 from baselines.fractional.fractional_descent_limits import FractionalDescentLimits
-from suite import grids
+from suite import grids, listing
 from suite.catalog import Catalog
+from suite.cell import Cell
 from suite.fractional_arms import plain_network
 from suite.store import Store
 from suite.trial import label_of, name_of
@@ -25,9 +26,10 @@ CATALOG = Catalog()
 
 
 def rows(task):
-    """Invented results of the whole grid on one task, two seeds, and the limit certificates."""
+    """Invented results of the whole grid on one task, tuned, two seeds, and the limit certificates."""
     for cell in (c for c in grids.expand("fractional", CATALOG) if name_of(c.task) == task):
-        for one in list(cell.trials())[:2]:
+        best = list(cell.tuning_trials())[-1]
+        for one in list(cell.evaluation_trials(best))[:2]:
             value = 0.1 + 0.01 * one.seed
             yield from (metric(one.key, step, value, name=cell.task.primary) for step in (0, 5, 10))
             known = {k: v for k, v in identity_of(one, CATALOG).items() if v is not None and k != "key"}
@@ -40,10 +42,20 @@ def rows(task):
     yield from (_row(entry, FractionalDescentLimits(), m) for m in FractionalDescentLimits().run(0))
 
 
+def free(task):
+    """Invented results of another grid, in which tuning chooses the orders."""
+    for text in ("gl_memory", "scaled", "weight_power(base=adam)", "frac_accumulate"):
+        cell = Cell(task=task, network=plain_network(CATALOG, task), optimizer=CATALOG.parse("optimizer", text), tune=9)
+        for best in cell.tuning_trials():
+            one = next(cell.evaluation_trials(best))
+            known = {k: v for k, v in identity_of(one, CATALOG).items() if v is not None and k != "key"}
+            yield trial(one.key, **known | {"test_at_best": 9.0, "final_loss": 9.0})
+
+
 @pytest.fixture(scope="module")
 def connection(tmp_path_factory):
     store = Store(tmp_path_factory.mktemp("runs") / "claims")
-    store.commit(rows("sine_mix"))
+    store.commit([*rows("sine_mix"), *free(CATALOG.parse("task", "sine_mix"))])
     with connect(store.files()) as opened:
         yield opened
 
@@ -74,11 +86,12 @@ def test_its_query_finds_rows_of_the_stated_shape(connection, name):
     assert len(set(identities)) == len(identities)  # a repetition counts once
     arms = len({arm for _, arm, _ in identities})
     assert arms == {
-        "first_block_has_a_better_order": 14, "first_block_is_cheap": 1, "memory_grows_by_the_outputs": 118,
+        "first_block_has_a_better_order": 14, "first_block_is_cheap": 1, "memory_grows_by_the_outputs": 102,
         "caputo_near_order_1_is_ordinary": 6, "riemann_liouville_breaks_more_often": 21,
+        "riemann_liouville_diverges_more_often": 21,
         "an_ordinary_input_gradient_helps": 30,
-        "memory_is_a_learning_rate": 64, "coupled_modes_depend_on_micro_batches": 8,
-        "other_modes_do_not_depend_on_micro_batches": 12, "adam_gains_nothing_from_powers_of_weights": 7,
+        "memory_is_a_learning_rate": 56, "coupled_modes_depend_on_micro_batches": 4,
+        "other_modes_do_not_depend_on_micro_batches": 6, "adam_gains_nothing_from_powers_of_weights": 7,
     }.get(name, arms)  # fmt: skip
 
 
@@ -86,6 +99,16 @@ def test_its_query_finds_rows_of_the_stated_shape(connection, name):
 def test_a_run_without_its_rows_answers_with_none(tmp_path, name):
     with connect(Store(tmp_path / "empty").files()) as opened:
         assert ask(opened, BOOK["prelude"] + CLAIMS[name]["sql"]).num_rows == 0
+
+
+def test_claims_are_listed():
+    listed = {row["name"]: row for row in listing.chosen(listing.rows(CATALOG), "claims", CATALOG.families)}
+    assert listed.keys() == CLAIMS.keys()
+    assert {row["family"] for row in listed.values()} == {"fractional"}
+    for name, row in listed.items():
+        assert (row["number"], row["summary"]) == (CLAIMS[name]["number"], CLAIMS[name]["sentence"])
+        assert CLAIMS[name]["control"] in listing.detail(row)
+    assert not listing.chosen(listing.rows(CATALOG, "stable"), "claims", CATALOG.families)
 
 
 def test_sizes_of_outputs_are_those_of_the_tasks():

@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from baselines.analytic import function_oracle
 from baselines.contract import ProbeContext
 from baselines.flops import Meter
-from baselines.fractional import weights
+from baselines.fractional import gl_memory, segment, weights
 from baselines.fractional.adagl import AdaGL
 from baselines.fractional.cfgd import Cfgd
 from baselines.fractional.fixed_terminal import FixedTerminal
@@ -31,6 +32,7 @@ from baselines.fractional.weight_power import WeightPower
 from baselines.integrators.linear_multistep import LinearMultistep
 from baselines.oracle import Objective, Oracle
 from baselines.standard.adam import Adam
+from baselines.standard.schedule_free_adamw import ScheduleFreeAdamw
 from baselines.standard.sgd import Sgd
 
 F64 = torch.float64
@@ -67,6 +69,15 @@ def walk(method, steps, start=None, begin=0):
 
 def same(a, b):
     return all(torch.equal(a[name], b[name]) for name in a)
+
+
+NO_COUNTS = (float("nan"), float("inf"), 10.0, 2.5, True, "5", -1)
+
+
+def answer(method, dtype):
+    """What a method makes of ones at zero."""
+    zero = {"w": torch.zeros(1, 1, dtype=dtype)}
+    return method.transformed(zero, {"w": torch.ones(1, 1, dtype=dtype)}, method.memory(zero), torch.Generator())[0]["w"]
 
 
 # -- all of them ----------------------------------------------------------------------------------------------------------
@@ -140,6 +151,25 @@ def test_the_control_of_each_method_is_its_base_on_a_network(base):
         (lambda: AdaGL(alpha=-0.1), "alpha must satisfy 0 <= alpha <= 2, got: -0.1"),
         (lambda: FractionalMomentum(alpha=1.1), "alpha must satisfy 0 <= alpha <= 1, got: 1.1"),
         (lambda: FractionalMomentum(K=0), "K must be a whole number >= 1, got: 0"),
+        *((lambda K=K: GLMemory(K=K), f"K must be a whole number >= 1, got: {K!r}") for K in NO_COUNTS),
+        *((lambda K=K: LaggedTerminal(K=K), f"K must be a whole number >= 1, got: {K!r}") for K in NO_COUNTS),
+        (lambda: WeightPower(nu="0.9"), "nu must be a number, got: '0.9'"),
+        (lambda: TimeFractional(alpha=True), "alpha must be a number, got: True"),
+        (lambda: Tempered(alpha=None), "alpha must be a number, got: None"),
+        (lambda: Cfgd(terminal="fixed", c=float("nan")), "c must satisfy -inf < c < inf, got: nan"),
+        (lambda: FixedTerminal(c=float("inf")), "c must satisfy -inf < c < inf, got: inf"),
+        (lambda: FractionalMomentum(alpha=1.0).gain, "alpha=1 sums up all gradients and has no gain: use alpha < 1"),
+        (lambda: answer(GLMemory(), torch.int64), "needs floating-point numbers, got torch.int64"),
+        (lambda: answer(FractionalMomentum(), torch.int64), "needs floating-point numbers, got torch.int64"),
+        (lambda: answer(WeightPower(), torch.int64), "needs floating-point numbers, got torch.int64"),
+        (
+            lambda: answer(WeightPower(nu=1.9, eps=1e-8), torch.float16),
+            "weight_power with nu=1.9 has factors above 65504, the largest float16, near zero: use eps >= 3.8e-07",
+        ),
+        (
+            lambda: answer(LaggedTerminal(alpha=1.9, delta=1e-8), torch.float16),
+            "lagged_terminal with alpha=1.9 has factors above 65504, the largest float16, near zero: use delta >= 3.8e-07",
+        ),
         (lambda: Scaled(like=Cfgd()), "acts on the gradient at the parameters, got Cfgd"),
         (lambda: Scaled(like=Sgd()), "acts on the gradient at the parameters, got Sgd"),
         (
@@ -248,6 +278,25 @@ def test_the_fractional_penalty_is_that_of_the_square():
     torch.testing.assert_close(got["w"], torch.tensor([[half, -half]], dtype=F64), rtol=1e-12, atol=0)
 
 
+@pytest.mark.parametrize("nu", [0.5, 1.0, 1.5])
+def test_the_conformable_variant_has_no_gamma(nu):
+    point, ones = {"w": torch.tensor([[0.25, -4.0]], dtype=F64)}, {"w": torch.ones(1, 2, dtype=F64)}
+    got, _ = WeightPower(nu=nu, eps=0.0, conformable=True).transformed(point, ones, None, torch.Generator())
+    assert got["w"].flatten().tolist() == pytest.approx([0.25 ** (1 - nu), 4 ** (1 - nu)], rel=1e-12)
+
+
+def test_a_penalty_at_order_one_is_weight_decay():
+    point, nothing = {"w": torch.tensor([[0.0, 2.0, -3.0]])}, {"w": torch.zeros(1, 3)}
+    got, _ = WeightPower(nu=1.0, eps=0.0, l2=0.1).transformed(point, nothing, None, torch.Generator())
+    assert got["w"].flatten().tolist() == pytest.approx([0, 0.2, -0.3])
+
+
+@pytest.mark.parametrize("method", [WeightPower(nu=1.9, eps=3.8e-7), LaggedTerminal(alpha=1.9, delta=3.8e-7)], ids=repr)
+def test_what_the_sentence_about_float16_says_is_enough(method):
+    assert answer(method, torch.float16).isfinite().all()
+    assert answer(method, torch.bfloat16).isfinite().all()
+
+
 def test_a_constant_factor_cancels_under_adam():
     """The same gradients times ten: Adam moves alike, SGD does not."""
     for base, alike in ((Adam(lr=0.1), True), (SGD, False)):
@@ -309,18 +358,91 @@ def test_cfgd_on_a_quadratic_that_mixes_coordinates(beta):
     """Aθ + b + γ diag(A)(θ-c), γ = β - (1-α)/(2-α); β = (1-α)/(2-α) is the gradient."""
     A = torch.tensor([[2.0, 1.0], [1.0, 3.0]], dtype=F64)
     b, start, c = torch.tensor([1.0, -1.0], dtype=F64), torch.tensor([0.5, -2.0], dtype=F64), 0.25
-    from baselines.analytic import function_oracle
-
     oracle, params = function_oracle(lambda x: 0.5 * x @ A @ x + b @ x, start)
     exact = A @ start + b + (beta - 1 / 3) * A.diagonal() * (start - c)
-    # a terminal on either side of the coordinates: |θ-c| is what is printed, which is θ-c only above it
-    exact = exact + beta * A.diagonal() * ((start - c).abs() - (start - c))
     method = Cfgd(base=Sgd(lr=1.0), alpha=0.5, s=2, beta=beta, terminal="fixed", c=c, shift="each")
     moved, _ = method.step(oracle, params, method.init(params), torch.Generator(), 1.0)
     torch.testing.assert_close(start - moved["theta"], exact)
     together = Cfgd(base=Sgd(lr=1.0), alpha=0.5, s=2, beta=beta, terminal="fixed", c=c)
     moved, _ = together.step(oracle, params, together.init(params), torch.Generator(), 1.0)
     assert not torch.allclose(start - moved["theta"], exact)  # all coordinates at once is another method here
+
+
+def caputo(slope, x, c, order):
+    """Caputo's derivative of order 0 < `order` < 1 at x of a function with this slope: from the left, or from the right.
+
+    The integral is taken in v = |x-t|^{1-order}, which removes the singularity of the kernel.
+    """
+    sign, power = (1 if x > c else -1), 1 / (1 - mpmath.mpf(order))
+    return (
+        sign
+        * power
+        * mpmath.rgamma(1 - order)
+        * mpmath.quad(lambda v: slope(x - sign * v**power), [0, abs(x - c) ** (1 / power)])
+    )
+
+
+def cfgd_by_definition(powers, x, c, order, beta):
+    """(D^α f + β|x-c| D^{1+α} f) / D^α x of a polynomial; from the right D^{1+α} f has the sign of f''."""
+    first = lambda t: sum(w * p * t ** (p - 1) for p, w in powers.items())  # noqa: E731
+    second = lambda t: sum(w * p * (p - 1) * t ** (p - 2) for p, w in powers.items() if p > 1)  # noqa: E731
+    higher = caputo(second, x, c, order) * (1 if x > c else -1)
+    return float((caputo(first, x, c, order) + beta * abs(x - c) * higher) / caputo(lambda _: 1, x, c, order))
+
+
+@pytest.mark.parametrize("shift", ["each", "all"])
+@pytest.mark.parametrize("beta", [0.0, 1 / 3, 1.0])
+@pytest.mark.parametrize(
+    ("s", "powers"), [(1, {1: -2, 2: 0.5}), (2, {3: 1 / 3}), (2, {2: 1, 4: -0.25}), (3, {6: 0.1, 3: 1})]
+)
+def test_cfgd_by_its_definition(shift, beta, s, powers):
+    """A sum of polynomials of single coordinates, on both sides of the terminal: there both shifts are exact."""
+    start, c = torch.tensor([4.0, -1.0, 0.5, 1.5], dtype=F64), 1.0
+    oracle, params = function_oracle(lambda x: sum(w * (x**p).sum() for p, w in powers.items()), start)
+    exact = [cfgd_by_definition(powers, x, c, 0.5, beta) for x in start.tolist()]
+    method = Cfgd(base=Sgd(lr=1.0), alpha=0.5, s=s, beta=beta, terminal="fixed", c=c, shift=shift)
+    moved, _ = method.step(oracle, params, method.init(params), torch.Generator().manual_seed(1), 1.0)
+    assert (start - moved["theta"]).tolist() == pytest.approx(exact, rel=1e-9, abs=1e-9)
+
+
+@pytest.mark.parametrize(("powers", "direction"), [({1: -2, 2: 0.5}, -3.0), ({3: 1 / 3}, 0.9111111)])
+def test_cfgd_with_curvature_below_the_terminal(powers, direction):
+    assert cfgd_by_definition(powers, -1.0, 1.0, 0.5, 1 / 3) == pytest.approx(direction, abs=1e-7)
+
+
+def test_random_signs_see_the_diagonal_in_the_mean():
+    """z ⊙ Az is A's diagonal plus or minus what is beside it, both as often."""
+    A = torch.tensor([[2.0, 1.0], [1.0, 3.0]], dtype=F64)
+    oracle, params = function_oracle(lambda x: 0.5 * x @ A @ x, torch.ones(2, dtype=F64))
+    point, terminal, found = params, {"theta": torch.zeros((), dtype=F64)}, []
+    for seed in range(200):
+        signs = torch.Generator().manual_seed(seed)
+        found.append(tuple(segment.mean_curvature(oracle, point, terminal, (0.5,), (1.0,), signs)["theta"].tolist()))
+    assert set(found) == {(1.0, 2.0), (3.0, 4.0)}
+    assert 60 < found.count((1.0, 2.0)) < 140
+
+
+@pytest.mark.parametrize("L", [1, 2, 5])
+def test_the_terminal_of_cfgd_lags_by_l(L):
+    """On ½(θ-2)² the direction is θ - 2 - (θ-c)(1-α)/(2-α) with c = θ_{t-L}, θ_0 before there are L steps."""
+    path = [0.0]
+    for t in range(10):
+        path.append(path[-1] - 0.1 * (path[-1] - 2 - (path[-1] - path[max(0, t - L)]) / 3))
+    assert descend(Cfgd(base=SGD, alpha=0.5, L=L), 0.0, steps=10) == pytest.approx(path[1:], abs=1e-12)
+
+
+@pytest.mark.parametrize("s", [1, 2, 3])
+@pytest.mark.parametrize("c", [-0.5, 2.0])
+def test_a_fixed_terminal_by_its_definition(s, c):
+    """With s nodes it is exact up to degree 2s and no further, from the left, and mirrored from the right."""
+    start, order = torch.tensor([1.0, 0.25], dtype=F64), 0.7
+    for degree in (2 * s - 1, 2 * s, 2 * s + 1):
+        oracle, params = function_oracle(lambda x, p=degree: (x**p).sum(), start)
+        sign = 1 if c < 0 else -1
+        exact = [sign * float(caputo(lambda t, p=degree: p * t ** (p - 1), x, c, order)) for x in start.tolist()]
+        method = FixedTerminal(base=Sgd(lr=1.0), alpha=order, c=c, s=s)
+        moved, _ = method.step(oracle, params, method.init(params), torch.Generator(), 1.0)
+        assert ((start - moved["theta"]).tolist() == pytest.approx(exact, rel=1e-9)) == (degree <= 2 * s)
 
 
 def test_cfgd_needs_curvature_only_for_beta():
@@ -364,6 +486,16 @@ def test_the_mask_leaves_out_one_earlier_gradient_at_random():
     assert sum(full) - np.mean(sums) == pytest.approx(1.5973, abs=0.01)
 
 
+def test_the_mask_is_exact_and_made_once():
+    method, grads = GLMemory(alpha=0.9, convention="fcgd", mask=True), {"w": torch.ones(1, dtype=F64)}
+    made = gl_memory._tensor.cache_info().misses
+    for seed in range(5):
+        got, _ = method.transformed({}, grads, [grads] * 10, torch.Generator().manual_seed(seed))
+        missing = sum(method.weights) - got["w"].item()
+        assert min(abs(missing - w) for w in method.weights[1:]) < 1e-14
+    assert gl_memory._tensor.cache_info().misses <= made + 1
+
+
 def exact_flow(alpha, eta, steps):
     """The recursion of a fractional flow on ½(w-2)² from 0 with thirty digits."""
     with mpmath.workdps(30):
@@ -401,6 +533,16 @@ def test_parts_of_a_batch_are_weighted_in_order():
     torch.testing.assert_close(loss, oracle.loss(params))
 
 
+def test_the_sum_over_parts_is_clipped_as_a_whole():
+    oracle, params = problem()
+    clipped = Oracle(oracle.objective, Meter({}), clip=1e-3).bind(oracle._x, oracle._y, seed=0)
+    method = FracAccumulate(alpha=0.5, N=3)
+    free, got = (method.ask(one, params, None, torch.Generator())[1] for one in (oracle, clipped))
+    free, got = (torch.cat([value.flatten() for value in tree.values()]) for tree in (free, got))
+    assert free.norm() > 0.1
+    torch.testing.assert_close(got, free * 1e-3 / free.norm(), rtol=1e-4, atol=0)
+
+
 def test_a_method_that_splits_batches_goes_outside():
     with pytest.raises(ValueError, match=r"asks for oracle\.split: put the method that does outside"):
         walk(GLMemory(base=FracAccumulate(base=SGD)), 1)
@@ -417,6 +559,15 @@ def test_the_control_by_gain():
     point = {"w": torch.tensor([[0.25, 4.0]])}
     got, _ = Scaled(like=WeightPower(nu=0.5, eps=0.0)).transformed(point, {"w": torch.ones(1, 2)}, None, torch.Generator())
     assert got["w"].flatten().tolist() == pytest.approx([1.25 * 1.1283791670955126] * 2)
+
+
+@pytest.mark.parametrize("outside", [AdaGL, TimeFractional])
+@pytest.mark.parametrize("wrap", [lambda base: base, lambda base: WeightPower(base=base)], ids=["bare", "wrapped"])
+def test_bases_that_evaluate_elsewhere_are_refused(outside, wrap):
+    words = "evaluates at the parameters it trains, got ScheduleFreeAdamw$"
+    with pytest.raises(ValueError, match=words):
+        outside(base=wrap(ScheduleFreeAdamw()))
+    outside(base=wrap(Adam()))
 
 
 def test_adagl_is_its_base_on_the_memory_times_the_factor():
@@ -444,6 +595,9 @@ def test_fractional_momentum_by_its_recursion_and_gain():
 
 
 # -- the probe ------------------------------------------------------------------------------------------------------------
+
+
+NEGATIVE = Tempered(alpha=1.0, decay=0.0)
 
 
 def measured(optimizer, module, **changes):
@@ -479,9 +633,35 @@ def test_the_probe_sees_fractional_layers_and_optimizers():
 
 
 def test_the_probe_counts_entries_that_are_not_finite():
-    module = with_flinear(small(), alpha=0.9, mode="own", eps=0.0)
+    module = with_flinear(small(), alpha=0.9, mode="own", eps=0.0, frac_input=False)
     params = {name: p.detach().clone() for name, p in module.named_parameters()}
     params["0.weight"][0] = 0.0  # three of 21 parameters at the pole
     found = measured(SGD, module, params=params)
-    assert found["nonfinite"] > 0
+    assert found["nonfinite"] == pytest.approx(3 / 21)
     assert all(math.isfinite(value) for value in found.values())
+
+
+@pytest.mark.parametrize("wrap", [lambda base: AdaGL(base=base, alpha=0.5), lambda base: Scaled(base=base, like=NEGATIVE)])
+def test_the_probe_follows_what_is_wrapped(wrap):
+    """A memory shows whatever it is within, alone and over another transform."""
+    inner = WeightPower(base=SGD, nu=0.5)
+    alone, both = measured(wrap(SGD), small()), measured(wrap(inner), small())
+    assert alone["ratio"] != pytest.approx(1, rel=1e-2)
+    assert both["cosine"] < 0.9999
+    assert both["ratio"] != pytest.approx(alone["ratio"], rel=1e-3)
+    assert measured(FracAccumulate(base=inner, alpha=1.0), small())["cosine"] == pytest.approx(
+        measured(inner, small())["cosine"], rel=1e-5
+    )
+
+
+def test_the_probe_is_silent_on_what_is_more_than_a_gradient():
+    assert measured(TimeFractional(base=SGD, alpha=0.9), small()).keys() == {"effective_step"}
+    assert measured(TimeFractional(base=WeightPower(base=SGD)), small()).keys() == {"effective_step"}
+
+
+def test_the_probe_takes_norms_that_overflow_float32():
+    module = small()
+    with torch.no_grad():
+        module[2].weight.mul_(1e12)
+    found = measured(Sgd(lr=1e-25), module)
+    assert found == pytest.approx({"cosine": 1, "ratio": 1, "nonfinite": 0, "effective_step": 1e-25}, rel=0.1)

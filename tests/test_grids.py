@@ -1,18 +1,24 @@
 """Grids, cells, and what the command line changes about them."""
 
+import re
 import subprocess
 import sys
+from collections import defaultdict
+from functools import reduce
 from pathlib import Path
 
 import pytest
 
 from baselines.standard.sgd import Sgd
+from suite import fractional_arms as arms
 from suite import grids, selection
 from suite.catalog import Catalog
 from suite.cell import Cell
 from suite.trial import label_of, name_of
+from suite.tuning import dimensions
 
 ROOT = Path(__file__).parent.parent
+ORDERS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 FAMILIES = ("fractional", "forward", "stable", "integrators", "kinks")
 
 
@@ -82,6 +88,12 @@ def test_only(catalog, only, expected):
     cells = [cell(catalog, task, optimizer) for task in ("wine", "digits") for optimizer in ("sgd", "adam", "adamw")]
     kept = selection.select(cells, only)
     assert {(name_of(c.task), name_of(c.optimizer)) for c in kept} == expected
+
+
+def test_only_knows_what_is_fixed_at_its_default(catalog):
+    cells = [cell(catalog, optimizer=text, tune=3) for text in ("gl_memory", "gl_memory(alpha=0.9)", "gl_memory(alpha=0.8)")]
+    assert selection.select(cells, "optimizer=gl_memory(alpha=0.9)") == [cells[1]]
+    assert selection.replace_axes(cells[:1], {"optimizer": ("gl_memory(alpha=0.9)",)}, catalog) == [cells[1]]
 
 
 @pytest.mark.parametrize(
@@ -195,25 +207,60 @@ def test_family_grids_hold_their_family_and_controls(catalog, family):
 def test_the_fractional_grid_has_every_order_and_control(catalog):
     cells = grids.expand("fractional", catalog)
     assert {"sine_mix", "etth1", "digits", "mnist"} <= {label_of(c.task) for c in cells}
-    assert {(c.seeds, c.tune) for c in cells} == {(8, 10)}
+    assert {(c.seeds, c.tune) for c in cells} == {(8, 6)}
+    assert sum(c.seeds + c.tune for c in cells) <= 40_000
     assert len(set(cells)) == len(cells)
     assert {name_of(probe) for c in cells for probe in c.probes} == {"fractional_gradient"}
-    digits = [c for c in cells if c.task.reference_network == "mlp(width=64,depth=2)"]
+    digits = [c for c in cells if name_of(c.task) == "digits"]
     layers = [c for c in digits if name_of(c.network) == "fractional_mlp" and name_of(c.optimizer) in ("sgd", "adam")]
     layers = [c for c in layers if c.network.width == 64]
-    orders = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
     wanted = {
-        (m, a, x, o) for m in ("power", "own", "full", "a11") for a in orders for x in (True, False) for o in ("sgd", "adam")
-    }
-    assert {(c.network.mode, c.network.alpha, c.network.frac_input, name_of(c.optimizer)) for c in layers} == wanted | {
-        ("power", 1.0, True, "sgd"), ("power", 1.0, True, "adam"),
-    }  # fmt: skip
-    arms = {label_of(c.optimizer) for c in digits}
-    for base in ("", "base=adam,"):
-        for order in (*orders, 1.0):
-            like = f"gl_memory(base=sgd(lr=1.0),alpha={order},convention='fcgd')".replace("alpha=0.9,", "")
-            assert f"scaled({base}like={like})" in arms
+        (m, a, x, o) for m in ("power", "own", "full", "a11") for a in ORDERS for x in (True, False)
+        for o in ("sgd", "adam") if x or a <= 0.9
+    } | {("power", 1.0, True, o) for o in ("sgd", "adam")}  # fmt: skip
+    assert {(c.network.mode, c.network.alpha, c.network.frac_input, name_of(c.optimizer)) for c in layers} == wanted
     assert [c.refusal() for c in cells if c.refusal()] == []
+
+
+@pytest.mark.parametrize("base", ["", "base=adam,"])
+def test_the_fractional_optimizers_go_through_all_orders_beside_their_controls(catalog, base):
+    cells = grids.expand("fractional", catalog)
+    swept, all_tasks = ({c.labels[1] for c in cells if name_of(c.task) == task} for task in ("digits", "wine"))
+    for order in ORDERS:
+        like = f"gl_memory(base=sgd(lr=1.0),alpha={order},convention='fcgd')"
+        assert {f"cfgd({base}alpha={order})", f"weight_power({base}nu={order})", f"scaled({base}like={like})"} <= swept
+    controls = {
+        f"gl_memory({base}alpha=0.0,convention='gradients')", f"gl_memory({base}alpha=1.0)", f"tempered({base}alpha=0.0)",
+        f"fractional_momentum({base}alpha=0.0,beta=0.0)", f"weight_power({base}nu=1.0)", f"time_fractional({base}alpha=1.0)",
+        f"adagl({base}alpha=0.0)".replace("base=adam,", "") if base else "adagl(base=sgd,alpha=0.0)",
+    }  # fmt: skip
+    assert controls <= swept & all_tasks
+
+
+@pytest.mark.parametrize("grid", ["fractional", "fractional_small"])
+def test_fractional_grids_tune_nothing_but_the_learning_rate(catalog, grid):
+    """Neither an order nor any other field of an arm, nested or not; so all orders have the same points."""
+    studies = defaultdict(set)
+    for c in grids.expand(grid, catalog):
+        axes = list(dimensions(c.optimizer, c.search))
+        assert [path[-1] for path, _ in axes] == ["lr"]
+        assert "like" not in axes[0][0]
+        assert {label_of(trial.network) for trial in c.tuning_trials()} == {label_of(c.network)}
+        rates = [reduce(getattr, axes[0][0], trial.optimizer) for trial in c.tuning_trials()]
+        studies[arms.base_of(c.optimizer)].add(tuple(rates))
+    assert {base: len(some) for base, some in studies.items()} == {"sgd": 1, "adam": 1}
+
+
+@pytest.mark.parametrize("grid", ["fractional", "fractional_small"])
+def test_no_swept_field_would_be_tuned_where_all_are(catalog, grid):
+    """Arms at an order are fixed in it by how they are written, even where the order is the default."""
+    axes = defaultdict(set)
+    for c in {c.labels[1]: c for c in grids.expand(grid, catalog)}.values():
+        found = tuple(path for path, _ in dimensions(c.optimizer))
+        swept = {"alpha", "nu", "N"} if "N=" in c.labels[1] else {"alpha", "nu"}
+        assert not {path[-1] for path in found} & swept, c.labels
+        axes[re.sub(r"(alpha|nu)=[0-9.]+", r"\1", c.labels[1])].add(found)
+    assert {len(some) for some in axes.values()} == {1}
 
 
 def test_the_small_fractional_grid_is_a_part_of_it(catalog):
@@ -221,7 +268,21 @@ def test_the_small_fractional_grid_is_a_part_of_it(catalog):
     assert {(c.task, *c.labels) for c in small} <= {(c.task, *c.labels) for c in whole}
     assert not any(c.task.needs_data for c in small)
     assert len({c.task for c in small}) >= 8
-    assert {(c.seeds, c.tune, c.budget / c.task.budget) for c in small} == {(8, 4, 0.5)}
+    assert {(c.seeds, c.tune, c.budget / c.task.budget) for c in small} == {(8, 6, 0.4)}
+
+
+def test_the_small_fractional_grid_has_a_control_beside_every_arm(catalog):
+    cells = grids.expand("fractional_small", catalog)
+    for task in {c.task for c in cells}:
+        here = [c for c in cells if c.task == task]
+        optimizers = [c.optimizer for c in here if hasattr(c.optimizer, "control")]
+        assert {name_of(one) for one in optimizers} == {
+            e.name for e in catalog.entries("optimizer", "fractional") if e.name != "scaled"
+        }
+        assert {one.control for one in optimizers} <= set(optimizers)
+        assert {arms.base_of(one) for one in optimizers} == {"sgd", "adam"}
+        for network in {c.network for c in here}:
+            assert {"sgd", "adam"} <= {name_of(c.optimizer) for c in here if c.network == network}
 
 
 def test_full_crosses_everything(catalog):

@@ -3,8 +3,12 @@
 import numpy as np
 import pytest
 
-from baselines.contract import Optimizer, tunable
+from baselines.contract import Optimizer, Search, tunable
+from suite.catalog import Catalog
+from suite.cell import Cell
 from suite.tuning import choose, dimensions, points, unit_points
+
+CATALOG = Catalog()
 
 
 class Base(Optimizer):
@@ -65,6 +69,50 @@ def test_what_was_given_stays():
     assert {point.lr for point in points(Base(lr=0.3), 4)} == {0.3}
     assert {point.base.lr for point in points(Wrap(base=Base(lr=0.3)), 4)} == {0.3}
     assert len({point.base.lr for point in points(Wrap(), 4)}) == 4
+
+
+@pytest.mark.parametrize(
+    ("text", "axes"),
+    [
+        ("sgd", ["lr"]),
+        ("sgd(lr=0.01)", []),  # its default
+        ("gl_memory(alpha=0.9)", ["base.lr", "K"]),
+        ("gl_memory(alpha=0.8)", ["base.lr", "K"]),
+        ("gl_memory(base=sgd(lr=0.01))", ["K", "alpha"]),
+        ("scaled(like=gl_memory(base=sgd(lr=1.0),alpha=0.9))", ["base.lr", "like.K"]),
+        ("weight_power(base=adam,nu=0.9)", ["base.lr", "eps"]),
+        ("frac_accumulate(alpha=1.0,N=4)", ["base.lr"]),
+    ],
+)
+def test_what_was_written_is_fixed_whatever_its_value(text, axes):
+    cell = made(text)
+    assert [".".join(path) for path, _ in dimensions(cell.optimizer)] == axes
+    assert cell.labels == ("mlp(width=32)", text)
+    assert made(cell.labels[1]) == cell
+
+
+def test_cells_that_are_tuned_differently_differ():
+    free, fixed = made("gl_memory"), made("gl_memory(alpha=0.9)")
+    assert free.optimizer == fixed.optimizer
+    assert free != fixed
+    assert made("gl_memory", tune=0) == made("gl_memory(alpha=0.9)", tune=0)
+    same = {trial.key for trial in made("gl_memory", tune=0).trials()}
+    assert same == {trial.key for trial in made("gl_memory(alpha=0.9)", tune=0).trials()}
+
+
+def test_a_search_of_the_cell_is_the_only_one():
+    cell = made("gl_memory(alpha=0.9)", tune=30, search=(("lr", Search(1e-3, 1.0, log=True)),))
+    optimizers = [trial.optimizer for trial in cell.tuning_trials()]
+    assert {(one.alpha, one.K) for one in optimizers} == {(0.9, 10)}
+    assert len({one.base.lr for one in optimizers}) == 30
+    assert 1e-3 < min(one.base.lr for one in optimizers) < 2e-3
+    assert 0.5 < max(one.base.lr for one in optimizers) < 1
+
+
+def made(text, tune=3, **fields):
+    task = CATALOG.parse("task", "wine")
+    network = CATALOG.parse("network", task.reference_network)
+    return Cell(task=task, network=network, optimizer=CATALOG.parse("optimizer", text), tune=tune, **fields)
 
 
 def test_nothing_to_tune_is_one_point():

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
+
+import torch
 
 from baselines.contract import Optimizer, Params, State, tunable
 from baselines.fractional.gl_memory import GLMemory
 from baselines.standard.adam import Adam
-from baselines.wrapping import Wrapping
+from baselines.wrapping import Wrapping, check_evaluates_where_it_is
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
     from baselines.oracle import Oracle
@@ -29,18 +31,29 @@ class AdaGL(Wrapping):
     K: int = tunable(10, choices=(5, 10, 20))  # earlier gradients
 
     def __post_init__(self) -> None:
-        """Refuse orders and lengths out of range, and bases that need more than gradients."""
+        """Refuse orders and lengths out of range, and bases that need more than gradients or evaluate elsewhere."""
         super().__post_init__()
-        self._memory()
+        check_evaluates_where_it_is(self.base)
+        _ = self.derivative  # it refuses them
+
+    @property
+    def control(self) -> AdaGL:
+        """The method without memory: its base but for C_t."""
+        return replace(self, alpha=0.0)
+
+    @property
+    def derivative(self) -> GLMemory:
+        """The memory that makes derivatives of the gradients, over the base."""
+        return GLMemory(base=self.base, alpha=self.alpha, K=self.K, convention="gradients")
 
     @property
     def rehearsal(self) -> int:
         """Steps until the memory is full."""
-        return self._memory().rehearsal
+        return self.derivative.rehearsal
 
     def init(self, params: Params) -> State:
         """Return the state of the memory and its base, and no earlier gradient."""
-        return {"memory": self._memory().init(params), "earlier": None}
+        return {"memory": self.derivative.init(params), "earlier": None}
 
     def step(
         self, oracle: Oracle, params: Params, state: State, generator: torch.Generator, rate: float
@@ -54,13 +67,11 @@ class AdaGL(Wrapping):
             return loss, grads
 
         start = {name: value.clone() for name, value in params.items()}  # the base may move what it returned in place
-        moved, memory = self._memory().step(oracle.answering(answer), params, state["memory"], generator, rate)
+        moved, memory = self.derivative.step(oracle.answering(answer), params, state["memory"], generator, rate)
         earlier = state["earlier"] or {}
         result = {}
         for name, value in start.items():
-            change = (found[name] - earlier[name] if name in earlier else found[name]).abs()
-            result[name] = value + (1.1 - 0.5 / (1 + change)) * (moved[name] - value)
+            change = (found[name] - earlier[name]).abs_() if name in earlier else found[name].abs()
+            factor = change.add_(1).reciprocal_().mul_(-0.5).add_(1.1)  # in place: whole steps are bound by memory
+            result[name] = torch.addcmul(value, factor, moved[name] - value)
         return result, {"memory": memory, "earlier": found}
-
-    def _memory(self) -> GLMemory:
-        return GLMemory(base=self.base, alpha=self.alpha, K=self.K, convention="gradients")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import inf
 from typing import TYPE_CHECKING, Literal
 
@@ -24,12 +25,15 @@ MOST = 1000  # parameters that `shift="each"` takes: it asks for s gradients of 
 
 
 class Cfgd(GradientTransform):
-    """T(g)_j = Σ_l w_l (∂_j f(p_l) + β|θ_j-c_j| ∂_j²f(p_l)), p_l = c + x_l(θ-c) along coordinate j; α = 1, β = 0: the base.
+    """T(g)_j = Σ_l w_l (∂_j f(p_l) + β(θ_j-c_j) ∂_j²f(p_l)), p_l = c + x_l(θ-c) along coordinate j; α = 1, β = 0: the base.
 
     Shin, Darbon and Karniadakis 2021 (arXiv 2104.02259): Caputo's derivative of f over that of the coordinate, with s
     Gauss–Jacobi nodes x_l ∈ [0, 1] for the weight (1-x)^{-α} and Σ w_l = 1. The nodes lie between c and θ on either side
     of the terminal; the form |θ-c|(1+x)/2 + c that is also in print leaves the segment for θ < c. On ½θᵀAθ + bᵀθ it is
-    Aθ + b + (β - (1-α)/(2-α)) diag(A)(θ-c).
+    Aθ + b + (β - (1-α)/(2-α)) diag(A)(θ-c), so that β = (1-α)/(2-α) gives the gradient.
+
+    Below the terminal the derivatives are those from the right, whose quotient has the sign of θ-c in the term of β. This
+    deviates from a printed |θ-c|, which is the same above the terminal and turns the term around below it.
 
     * `terminal`: c_t = θ_{t-L} ("lagged", their AT), or the number `c` for all ("fixed", their NA, which converges to a
       Tikhonov-regularised solution).
@@ -44,7 +48,7 @@ class Cfgd(GradientTransform):
     alpha: float = tunable(0.9, choices=(0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99))
     s: int = tunable(1, choices=(1, 2, 3))
     L: int = tunable(1, choices=(1, 5, 10))
-    beta: float = 0.0
+    beta: float = 0.0  # not tuned: above zero the method asks for derivatives that not every network offers
     terminal: Literal["lagged", "fixed"] = "lagged"
     c: float = 0.0
     shift: Literal["all", "each"] = "all"
@@ -56,9 +60,15 @@ class Cfgd(GradientTransform):
         check_between("beta", self.beta, 0, inf, low_too=True)
         check_count("s", self.s)
         check_count("L", self.L)
+        check_between("c", self.c, -inf, inf)
         for name, allowed in WORDS.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"unknown {name} {getattr(self, name)!r} of cfgd; expected one of {', '.join(allowed)}")
+
+    @property
+    def control(self) -> Cfgd:
+        """The method at the order at which it is its base."""
+        return replace(self, alpha=1.0, beta=0.0)
 
     @property
     def needs(self) -> frozenset[str]:
@@ -103,13 +113,13 @@ class Cfgd(GradientTransform):
         if self.beta:
             curvature = segment.mean_curvature(oracle, params, terminal, *rule, generator)
             for name, value in params.items():
-                total[name].add_((value - terminal[name]).abs() * curvature[name], alpha=self.beta)
+                total[name].addcmul_(value - terminal[name], curvature[name], value=self.beta)
         return loss, total
 
     def _each(self, oracle: Oracle, params: Params, terminal: Params, generator: torch.Generator) -> tuple[Tensor, Params]:
         total, loss = {name: torch.zeros_like(value) for name, value in params.items()}, None
         for name, index in segment.coordinates(params):
-            distance = (params[name] - terminal[name]).abs().view(-1)[index]
+            offset = (params[name] - terminal[name]).view(-1)[index]
             for x, weight in zip(*nodes(self.alpha, self.s), strict=True):
                 point = segment.moved_along(params, terminal, name, index, x)
                 found, grads = oracle.grad(point)
@@ -118,7 +128,7 @@ class Cfgd(GradientTransform):
                 if self.beta:
                     unit = {key: torch.zeros_like(value) for key, value in params.items()}
                     unit[name].view(-1)[index] = 1.0
-                    slope = slope + self.beta * distance * oracle.hvp(point, unit)[1][name].reshape(-1)[index]
+                    slope = slope + self.beta * offset * oracle.hvp(point, unit)[1][name].reshape(-1)[index]
                 total[name].view(-1)[index].add_(slope, alpha=weight)
         assert loss is not None  # there are parameters
         return loss, total

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from math import inf
 from typing import TYPE_CHECKING
 
 from baselines.contract import Optimizer, Params, State, tunable
@@ -22,11 +24,11 @@ if TYPE_CHECKING:
 class FixedTerminal(GradientTransform):
     """T(g)_j = D_c^α f along coordinate j, Caputo's derivative from the terminal c; α = 1 is the base.
 
-    It is |θ_j-c|^{1-α}/Γ(2-α) times the mean (1-α) ∫_0^1 (1-x)^{-α} ∂_j f(c + x(θ-c)) dx. The textbook method, as a
-    negative control: on ½(θ-θ*)² it converges to (2-α)θ* - (1-α)c, not to θ* (Wei et al. 2020, arXiv 1901.05294). The
-    integral is taken by `s` Gauss–Jacobi nodes, exact for polynomials of degree 2s. All coordinates move at once, which is
-    Caputo's derivative along each of them only for functions without mixed terms, and an approximation otherwise. A
-    parameter at c never moves.
+    Below c it is the derivative from the right, with the sign of an ordinary one. It is |θ_j-c|^{1-α}/Γ(2-α) times the mean
+    (1-α) ∫_0^1 (1-x)^{-α} ∂_j f(c + x(θ-c)) dx. The textbook method, as a negative control: on ½(θ-θ*)² it converges to
+    (2-α)θ* - (1-α)c, not to θ* (Wei et al. 2020, arXiv 1901.05294). The integral is taken by `s` Gauss–Jacobi nodes, exact
+    for polynomials of degree 2s. All coordinates move at once, which is Caputo's derivative along each of them only for
+    functions without mixed terms, and an approximation otherwise. A parameter at c never moves.
     """
 
     base: Optimizer = Sgd()
@@ -39,6 +41,12 @@ class FixedTerminal(GradientTransform):
         super().__post_init__()
         check_between("alpha", self.alpha, 0, 1, high_too=True)
         check_count("s", self.s)
+        check_between("c", self.c, -inf, inf)
+
+    @property
+    def control(self) -> FixedTerminal:
+        """The method at the order at which it is its base."""
+        return replace(self, alpha=1.0)
 
     def memory(self, params: Params) -> None:
         """Remember nothing."""

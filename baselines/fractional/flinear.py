@@ -1,8 +1,9 @@
 """`FLinear`, a linear layer whose gradient is of fractional order.
 
-Zhou et al. 2025, fractional-order Jacobian matrix differentiation, https://arxiv.org/abs/2506.07408. Only the abstract and
-reviews of the paper are public. Reconstructions are: all but `a11` of the modes, which follow from the definition of the
-Jacobian, the first block for the gradient of the input, the integer gradient of the bias, and the guard `eps` at zero.
+Zhou et al. 2025, fractional-order Jacobian matrix differentiation, https://arxiv.org/abs/2506.07408. Only the abstract
+and reviews of the paper were available to this project. Reconstructions are: `a11`, from the reviews, and above all the
+first block for the gradient of the input; the other modes, which follow from the definition of the Jacobian; the integer
+gradient of the bias; and the guard `eps` at zero.
 """
 
 from __future__ import annotations
@@ -26,12 +27,13 @@ class FLinear(nn.Linear):
     Modes, for Y = X Wᵀ + b with X (batch, in), W (out, in), Y and the incoming gradient G (batch, out); |·| is guarded as
     |·|+eps, r = 1/Γ(2-α), and c(v) = rα|v|^{1-α}, s(v) = r(1-α) sign(v)|v|^{-α} act entry by entry:
 
-    * `power` (Caputo): ∂W = r|W|^{1-α} ⊙ GᵀX, ∂X = r|X|^{1-α} ⊙ GW. α ∈ (0, 2].
+    * `power` (Caputo): ∂W = r|W|^{1-α} ⊙ GᵀX, ∂X = r|X|^{1-α} ⊙ GW. α ∈ (0, 2); above 1, where Caputo's
+      derivative of a linear map is zero, it is the Riemann–Liouville continuation of the formula.
     * `own` (Riemann–Liouville, diagonal blocks): ∂W_jk = c(W_jk)(GᵀX)_jk + s(W_jk) Σ_i G_ij Y_ij,
       ∂X_ik = c(X_ik)(GW)_ik + s(X_ik) Σ_l G_il Y_il. α ∈ (0, 1], as for the modes that follow.
     * `full` (Riemann–Liouville, the whole dense Jacobian): like `own` with ⟨G, Y⟩ = Σ_il G_il Y_il for both sums.
-    * `a11` (Riemann–Liouville, the first block for all, the paper's shortcut): like `own` with c and s of the first rows of
-      W and X, and the first column and row of Y: Σ_i G_ij Y_i0 and Σ_l G_il Y_0l.
+    * `a11` (Riemann–Liouville, the first block for all, the shortcut of the reviews): like `own` with c and s of the first
+      rows of W and X, and the first column and row of Y: Σ_i G_ij Y_i0 and Σ_l G_il Y_0l.
 
     The gradient of the bias is Σ_i G_ij, or that of its own rule with `frac_bias`. The chain rule across layers stays the
     ordinary one. At `alpha == 1` the layer is `nn.Linear`, with derivatives of every order and mode.
@@ -92,8 +94,11 @@ class FLinear(nn.Linear):
         """Return X Wᵀ + b; `input` is (..., in_features).
 
         Raises:
-            ValueError: `input` holds no real floating-point numbers, or factors of the gradient overflow float16.
+            ValueError: `input` has another width or holds no real floating-point numbers, or factors of the gradient
+                overflow float16.
         """
+        if input.shape[-1:] != (self.in_features,):
+            raise ValueError(f"FLinear needs inputs of shape (..., {self.in_features}), got {tuple(input.shape)}")
         if not input.is_floating_point():
             raise ValueError(f"FLinear needs floating-point inputs, got {input.dtype}: convert with .float()")
         if self.alpha == 1:
@@ -122,23 +127,21 @@ def with_flinear(
 ) -> nn.Module:
     """Return `module` with every `nn.Linear` in it replaced by an `FLinear` on the same parameters.
 
-    The module is changed in place, except where it is an `nn.Linear` itself. Subclasses of `nn.Linear` stay as they are.
+    The module is changed in place, except where it is an `nn.Linear` itself. A layer that occurs under several names stays
+    one layer. Subclasses of `nn.Linear` stay as they are.
 
     Raises:
-        ValueError: the mode is unknown, or `alpha` or `eps` is out of its range.
+        ValueError: the mode is unknown, `alpha` or `eps` is out of its range, or a layer has hooks or computes its weights,
+            which the replacement would lose; then nothing has been changed.
     """
     check_rule(mode, alpha, eps)
-    if type(module) is nn.Linear:
-        layer = FLinear(
-            module.in_features, module.out_features, module.bias is not None, alpha=alpha, mode=mode, eps=eps,
-            frac_input=frac_input, frac_bias=frac_bias, device="meta",
-        )  # fmt: skip
-        layer.weight, layer.bias = module.weight, module.bias
-        return layer.train(module.training)
-    for name, child in module.named_children():
-        replaced = with_flinear(child, alpha=alpha, mode=mode, eps=eps, frac_input=frac_input, frac_bias=frac_bias)
-        setattr(module, name, replaced)
-    return module
+    settings = _Settings(mode, alpha, eps, frac_input, frac_bias)
+    twins = {layer: _twin(name, layer, settings) for name, layer in module.named_modules() if type(layer) is nn.Linear}
+    for parent in module.modules():
+        for name, child in list(parent._modules.items()):  # `named_children` has a shared child under its first name only
+            if child in twins:
+                setattr(parent, name, twins[child])
+    return twins[module] if type(module) is nn.Linear else module
 
 
 @contextmanager
@@ -163,6 +166,22 @@ class _Settings(NamedTuple):
     eps: float
     frac_input: bool
     frac_bias: bool
+
+
+def _twin(name: str, layer: nn.Linear, settings: _Settings) -> FLinear:
+    """Return an `FLinear` on the parameters of a plain layer."""
+    if set(layer._parameters) != {"weight", "bias"}:  # an absent bias is there as None
+        raise ValueError(
+            f"with_flinear cannot replace the layer {name!r}, whose weights are not parameters: undo that first"
+        )
+    if layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks or layer._backward_pre_hooks:
+        raise ValueError(f"with_flinear cannot replace the layer {name!r}, which has hooks: register them afterwards")
+    twin = FLinear(
+        layer.in_features, layer.out_features, layer.bias is not None, alpha=settings.alpha, mode=settings.mode,
+        eps=settings.eps, frac_input=settings.frac_input, frac_bias=settings.frac_bias, device="meta",
+    )  # fmt: skip
+    twin.weight, twin.bias = layer.weight, layer.bias
+    return twin.train(layer.training)
 
 
 class _FractionalLinear(Function):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -35,6 +36,11 @@ class FracAccumulate(GradientTransform):
         super().__post_init__()
         check_between("alpha", self.alpha, 0, 1, high_too=True)
         check_count("N", self.N)
+
+    @property
+    def control(self) -> FracAccumulate:
+        """The method at the order at which it is its base."""
+        return replace(self, alpha=1.0)
 
     def memory(self, params: Params) -> None:
         """Remember nothing."""

@@ -14,6 +14,7 @@ from baselines.fractional import weights
 from baselines.fractional.cfgd import Cfgd
 from baselines.fractional.fixed_terminal import FixedTerminal
 from baselines.fractional.frac_accumulate import FracAccumulate
+from baselines.fractional.fractional_momentum import FractionalMomentum
 from baselines.fractional.gl_memory import GLMemory
 from baselines.fractional.lagged_terminal import LaggedTerminal
 from baselines.fractional.tempered import Tempered
@@ -46,10 +47,11 @@ class FractionalDescentLimits(Check):
 def controls(base: Optimizer) -> list[Optimizer]:
     """Return every method at the order at which it is its base."""
     return [
-        WeightPower(base=base, nu=1.0), LaggedTerminal(base=base, alpha=1.0), FixedTerminal(base=base, alpha=1.0),
-        GLMemory(base=base, alpha=0.0, convention="gradients"), GLMemory(base=base, alpha=1.0, convention="loss"),
-        GLMemory(base=base, alpha=1.0, convention="fcgd", mask=True), TimeFractional(base=base, alpha=1.0),
-        Tempered(base=base, alpha=0.0), Cfgd(base=base, alpha=1.0), FracAccumulate(base=base, alpha=1.0),
+        WeightPower(base=base).control, LaggedTerminal(base=base).control, FixedTerminal(base=base).control,
+        GLMemory(base=base, convention="gradients").control, GLMemory(base=base, convention="loss").control,
+        GLMemory(base=base, convention="fcgd", mask=True).control, TimeFractional(base=base).control,
+        Tempered(base=base).control, FractionalMomentum(base=base).control, Cfgd(base=base).control,
+        FracAccumulate(base=base).control,
     ]  # fmt: skip
 
 

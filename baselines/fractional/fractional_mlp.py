@@ -8,10 +8,11 @@ from baselines.standard.mlp import Mlp
 
 
 class FractionalMlp(FractionalNetwork):
-    """MLP whose layers are all `FLinear`, the network of Zhou et al. 2025, https://arxiv.org/abs/2506.07408.
+    """MLP whose layers are all `FLinear`, after Zhou et al. 2025, https://arxiv.org/abs/2506.07408.
 
-    SGD on it is the paper's FSGD, Adam its FAdam. `mode="a11"` is the shortcut that the paper takes; widths, depths and
-    activations of the paper are not public.
+    With SGD and Adam it is what secondary sources describe as FSGD and FAdam. `mode="a11"` is a reconstruction of the
+    shortcut that reviews of the paper report. Its text was not available to this project: widths, depths, activations,
+    the gradients of input and bias and the guard at zero may differ.
     """
 
     width: int = 64

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from baselines.contract import Optimizer, Params, State, tunable
@@ -35,8 +36,19 @@ class FractionalMomentum(GradientTransform):
         check_count("K", self.K)
 
     @property
+    def control(self) -> FractionalMomentum:
+        """The method without memory: its base."""
+        return replace(self, alpha=0.0, beta=0.0)
+
+    @property
     def gain(self) -> float:
-        """The factor (1-β)/Σ ψ_k on slowly varying gradients: the effective learning rate over that of the base."""
+        """The factor (1-β)/Σ ψ_k on slowly varying gradients: the effective learning rate over that of the base.
+
+        Raises:
+            ValueError: α is 1, where the factor grows without bound.
+        """
+        if self.alpha == 1:
+            raise ValueError("fractional_momentum with alpha=1 sums up all gradients and has no gain: use alpha < 1")
         return (1 - self.beta) / gain(of_gradients(self.alpha, self.K))
 
     @property

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import cache, reduce
 from typing import Literal
 
 import torch
@@ -53,6 +55,11 @@ class GLMemory(GradientMemory):
             raise ValueError(f"mask belongs to the convention 'fcgd' of gl_memory, got {self.convention!r}")
 
     @property
+    def control(self) -> GLMemory:
+        """The method at the order at which it is its base."""
+        return replace(self, alpha=0.0 if self.convention == "gradients" else 1.0)
+
+    @property
     def weights(self) -> tuple[float, ...]:
         """Weights w_0 … w_K before the mask."""
         return CONVENTIONS[self.convention](self.alpha, self.K)
@@ -62,6 +69,13 @@ class GLMemory(GradientMemory):
         if not self.mask:
             return self.weights
         device = next(iter(grads.values())).device
+        dtype = reduce(torch.promote_types, (grad.dtype for grad in grads.values()))
         left_out = torch.randint(1, self.K + 1, (), generator=generator, device=device)
         kept = torch.arange(self.K + 1, device=device) != left_out
-        return [1.0, *(torch.tensor(self.weights, device=device) * kept)[1:]]
+        return [1.0, *(_tensor(self.weights, device, dtype) * kept)[1:]]
+
+
+@cache
+def _tensor(values: tuple[float, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Return the values on the device: made once, since every step would wait for the copy."""
+    return torch.tensor(values, device=device, dtype=dtype)

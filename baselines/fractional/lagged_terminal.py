@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import exp, inf
 from typing import TYPE_CHECKING
 
 from baselines.contract import Optimizer, Params, State, tunable
 from baselines.fractional.ranges import check_between, check_count
-from baselines.fractional.rules import caputo_factor
+from baselines.fractional.rules import caputo_factor, check_float16
 from baselines.standard.sgd import Sgd
 from baselines.transform import GradientTransform
 
@@ -18,8 +19,9 @@ if TYPE_CHECKING:
 class LaggedTerminal(GradientTransform):
     """T(g) = g (|θ_t - θ_{t-K}|+δ)^{1-α}/Γ(2-α), with θ_0 for what lies before the start; α = 1 is the base.
 
-    Wei et al. 2020 (J. Franklin Inst., arXiv 1901.05294), Sheng 2020, Yang 2023; Sheng takes g at θ_{t-1}, which is not
-    done here. With `kappa` > 0 the order is α_t = 1 - (1-α)e^{-κt} and relaxes to the gradient, a
+    Wei et al. 2020 (J. Franklin Inst., arXiv 1901.05294), Sheng 2020, Yang 2023; Sheng takes g at θ_{t-1}, which is
+    not done here. For α > 1, where Caputo's derivative of a linear function is zero, the factor is the Riemann–Liouville
+    continuation. With `kappa` > 0 the order is α_t = 1 - (1-α)e^{-κt} and relaxes to the gradient, a
     reconstruction of what the text of FGD-ED (Zhou et al. 2026) says; its printed formula would shrink the whole step.
 
     δ is part of the algorithm: without it the first factor is 0^{1-α}, and on a quadratic |θ_t| decays like t^{-α/(1-α)}
@@ -30,7 +32,7 @@ class LaggedTerminal(GradientTransform):
     alpha: float = tunable(0.9, choices=(0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.1, 1.3))
     K: int = tunable(1, choices=(1, 2, 5, 10))  # steps to the terminal
     delta: float = tunable(1e-3, 1e-8, 1e-1, log=True)
-    kappa: float = 0.0  # per gradient
+    kappa: float = tunable(0.0, choices=(0.0, 1e-4, 1e-3, 1e-2, 1e-1))  # per gradient
 
     def __post_init__(self) -> None:
         """Refuse orders without a power, lags below one, and bases that need more than gradients."""
@@ -39,6 +41,11 @@ class LaggedTerminal(GradientTransform):
         check_count("K", self.K)
         check_between("delta", self.delta, 0, inf, low_too=True)
         check_between("kappa", self.kappa, 0, inf, low_too=True)
+
+    @property
+    def control(self) -> LaggedTerminal:
+        """The method at the order at which it is its base."""
+        return replace(self, alpha=1.0)
 
     @property
     def rehearsal(self) -> int:
@@ -56,6 +63,8 @@ class LaggedTerminal(GradientTransform):
         alpha = 1 - (1 - self.alpha) * exp(-self.kappa * t)
         if alpha == 1:
             return grads, kept
+        for grad in grads.values():
+            check_float16(f"lagged_terminal with alpha={alpha:g}", "delta", self.delta, alpha, 2, grad.dtype)
         terminal = past[-1] if past else params
         changed = {
             name: caputo_factor(params[name] - terminal[name], alpha, self.delta).mul_(grad).to(grad.dtype)

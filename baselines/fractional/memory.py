@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from baselines.contract import Params, State
 from baselines.fractional import weights
+from baselines.fractional.rules import check_floating
 from baselines.transform import GradientTransform
 
 if TYPE_CHECKING:
@@ -55,9 +56,14 @@ class GradientMemory(GradientTransform):
 
 
 def weighted_sum(factors: Sequence[float | Tensor], history: Sequence[Params]) -> Params:
-    """Return Σ_k factors[k]·history[k] leaf by leaf, so that a sum stays in cache; a short history ends it."""
+    """Return Σ_k factors[k]·history[k] leaf by leaf, so that a sum stays in cache; a short history ends it.
+
+    Raises:
+        ValueError: leaves hold no real floating-point numbers.
+    """
     total = {}
     for name, newest in history[0].items():
+        check_floating(newest)
         leaf = newest * factors[0]
         for factor, earlier in zip(factors[1:], history[1:], strict=False):
             if isinstance(factor, float):

@@ -11,15 +11,17 @@ differentiated and by the output, seen from V's side.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable
+from math import inf
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from baselines.fractional.ranges import check_number
 from baselines.fractional.rules import (
     caputo_factor,
+    check_float16,
     magnitude,
     power_rule,
     raised_,
@@ -32,15 +34,18 @@ Rule = Callable[[Tensor, Tensor, Tensor, "Tensor | None", float, float], Tensor]
 
 
 class Mode(NamedTuple):
-    """How a mode differentiates."""
+    """How a mode differentiates; Riemann–Liouville modes are defined up to order 1, `power` below order 2."""
 
     rule: Rule  # (A, B, V, Y, alpha, eps) -> gradient of V
-    highest: float  # largest order for which it is defined
     reads_output: bool  # Riemann–Liouville: the value of Y enters the gradient, and has to be saved
 
 
 def power(A: Tensor, B: Tensor, V: Tensor, Y: Tensor | None, alpha: float, eps: float) -> Tensor:
-    """Return (|V|+eps)^{1-α}/Γ(2-α) ⊙ (A B): Caputo's derivative, which knows no constants and acts entry by entry."""
+    """Return (|V|+eps)^{1-α}/Γ(2-α) ⊙ (A B): Caputo's derivative, which knows no constants and acts entry by entry.
+
+    For 1 < α < 2, where Caputo's derivative of a linear map is zero, it is the Riemann–Liouville one of its linear part,
+    by which the formula continues.
+    """
     product = _product(A, B, power_rule(1.0, alpha))
     for part, v in _parts(product, V):
         part.mul_(raised_(magnitude(v, eps), 1 - alpha))
@@ -105,9 +110,10 @@ def _parts(*matrices: Tensor) -> Iterable[tuple[Tensor, ...]]:
 def first_block(A: Tensor, B: Tensor, V: Tensor, Y: Tensor | None, alpha: float, eps: float) -> Tensor:
     """Return (A B) diag(c) + (A y) sᵀ with the Riemann–Liouville factors c, s of the first row of V, y the first row of Y.
 
-    The Jacobian of order α is dense and its blocks differ; this takes its first block for all of them, the shortcut of
-    https://arxiv.org/abs/2506.07408 (its text is not public; the gradient of X is a reconstruction: the same rule,
-    applied to the transposed layer). It depends on which sample, or which output, comes first.
+    The Jacobian of order α is dense and its blocks differ; this takes its first block for all of them, the shortcut that
+    reviews report of https://arxiv.org/abs/2506.07408 (its text was not available to this project; the gradient of X is a
+    reconstruction: the same rule, applied to the transposed layer). It depends on which sample, or which output,
+    comes first.
     """
     if Y is None or not len(V):  # without samples there is no first block, and nothing to differentiate
         return A @ B
@@ -128,10 +134,10 @@ def bias_gradient(G: Tensor, b: Tensor, Y: Tensor | None, alpha: float, eps: flo
 
 
 MODES = {
-    "power": Mode(power, 2.0, reads_output=False),
-    "own": Mode(own_block, 1.0, reads_output=True),
-    "full": Mode(full, 1.0, reads_output=True),
-    "a11": Mode(first_block, 1.0, reads_output=True),
+    "power": Mode(power, reads_output=False),
+    "own": Mode(own_block, reads_output=True),
+    "full": Mode(full, reads_output=True),
+    "a11": Mode(first_block, reads_output=True),
 }
 
 
@@ -143,28 +149,20 @@ def check_rule(mode: str, alpha: float, eps: float) -> None:
     """
     if mode not in MODES:
         raise ValueError(f"unknown mode {mode!r} of fractional differentiation; expected one of {', '.join(MODES)}")
-    if not 0 < alpha <= MODES[mode].highest:
-        raise ValueError(f"mode {mode!r} is defined for 0 < alpha <= {MODES[mode].highest:g}, alpha is: {alpha}")
-    if not 0 <= eps < math.inf:
+    check_number("alpha", alpha)
+    check_number("eps", eps)
+    if MODES[mode].reads_output and not 0 < alpha <= 1:
+        raise ValueError(f"mode {mode!r} is defined for 0 < alpha <= 1, alpha is: {alpha}")
+    if not 0 < alpha < 2:
+        raise ValueError(f"mode {mode!r} is defined for 0 < alpha < 2 (at 2 every gradient is zero), alpha is: {alpha}")
+    if not 0 <= eps < inf:
         raise ValueError(f"eps keeps powers finite at zero and must be a finite number >= 0: {eps}")
 
 
 def check_precision(mode: str, alpha: float, eps: float, dtype: torch.dtype) -> None:
-    """Refuse float16 where the largest factor of a gradient, that of an entry next to zero, is out of its range.
-
-    It is eps^{1-α}/Γ(2-α) for Caputo's rule with α > 1, and eps^{-α}/Γ(1-α) for Riemann–Liouville's. Factors are computed
-    in float32, but the gradients become float16.
+    """Refuse float16 where a factor of a gradient overflows it.
 
     Raises:
         ValueError: with the values of `eps` that can be used.
     """
-    if dtype != torch.float16 or alpha == 1 or (alpha < 1 and not MODES[mode].reads_output):
-        return
-    n = 1 if MODES[mode].reads_output else 2  # the factor is eps^{n-1-α}/Γ(n-α)
-    largest = torch.finfo(dtype).max
-    least = (reciprocal_gamma(n - alpha) / largest) ** (1 / (alpha - n + 1))
-    if eps < least:
-        raise ValueError(
-            f"mode {mode!r} with alpha={alpha:g} has factors above {largest:g}, the largest float16, near zero: "
-            f"use eps >= {least:.1e} instead of {eps:g}, or bfloat16 or float32"
-        )
+    check_float16(f"mode {mode!r} with alpha={alpha:g}", "eps", eps, alpha, 1 if MODES[mode].reads_output else 2, dtype)

@@ -63,6 +63,9 @@ def caputo_power_rule(exponent: float, order: float) -> float:
 def caputo_factor(v: Tensor, alpha: float, eps: float) -> Tensor:
     """Return (|v|+eps)^{1-α}/Γ(2-α), by which Caputo's derivative of a linear function differs from the ordinary one.
 
+    That is so for 0 < α <= 1. Caputo's derivatives of order α in (1, 2] of a linear function are zero; the factor is there
+    the Riemann–Liouville derivative of |v|, which continues it in α, and vanishes at α = 2.
+
     Any shape, at least float32: |v|^{1-α} overflows float16 near zero for α > 1.
 
     Raises:
@@ -93,17 +96,56 @@ def magnitude(v: Tensor, eps: float) -> Tensor:
     Raises:
         ValueError: `v` holds no real floating-point numbers.
     """
-    if not v.is_floating_point():
-        raise ValueError(f"fractional differentiation needs floating-point numbers, got {v.dtype}: convert with .float()")
+    check_floating(v)
     return v.abs().to(torch.promote_types(v.dtype, torch.float32)).add_(eps)
 
 
+def check_floating(v: Tensor) -> None:
+    """Refuse whole and complex numbers.
+
+    Raises:
+        ValueError: `v` holds no real floating-point numbers.
+    """
+    if not v.is_floating_point():
+        raise ValueError(f"fractional differentiation needs floating-point numbers, got {v.dtype}: convert with .float()")
+
+
+def check_float16(what: str, guard: str, eps: float, alpha: float, n: int, dtype: torch.dtype) -> None:
+    """Refuse float16 where the largest factor of a gradient, that of an entry at zero, is out of its range.
+
+    The factor is eps^{n-1-α}/Γ(n-α): n = 2 for `caputo_factor`, 1 for the second of `riemann_liouville_factors`. Factors
+    are computed in float32, but the gradients become float16.
+
+    Args:
+        what: whose factor it is, for the message.
+        guard: name of the field that holds `eps`.
+        eps: guard at zero.
+        alpha: order.
+        n: 1 or 2, as above.
+        dtype: of the gradients.
+
+    Raises:
+        ValueError: with the values of the guard that can be used.
+    """
+    if dtype != torch.float16 or alpha <= n - 1:
+        return
+    largest = torch.finfo(dtype).max
+    least = (reciprocal_gamma(n - alpha) / largest) ** (1 / (alpha - n + 1))
+    if eps < least:
+        raise ValueError(
+            f"{what} has factors above {largest:g}, the largest float16, near zero: "
+            f"use {guard} >= {1.05 * least:.1e} instead of {eps:g}, or bfloat16 or float32"  # rounded, it is not below least
+        )
+
+
 def raised_(base: Tensor, exponent: float) -> Tensor:
-    """Raise base >= 0 to a power in place, and return it.
+    """Raise base >= 0 to a power in place, and return it; 0^0 is 1.
 
     On a CPU in float32 it is 2^(exponent·log₂ base), which is twice as fast as `pow` there; the relative error is at most
     1e-7·(1 + |exponent·log₂ base|), below 3e-7 for base in [1e-6, 1] at the exponent 0.1.
     """
+    if exponent == 0:
+        return base.fill_(1.0)  # the logarithm of zero would make it NaN
     if base.dtype == torch.float32 and base.device.type == "cpu" and abs(exponent) != 0.5:  # torch has a root at hand
         return base.log2_().mul_(exponent).exp2_()
     return base.pow_(exponent)

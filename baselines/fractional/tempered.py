@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import inf
 
 from baselines.contract import Optimizer, tunable
@@ -29,6 +30,11 @@ class Tempered(GradientMemory):
         check_between("alpha", self.alpha, 0, 1, low_too=True, high_too=True)
         check_between("decay", self.decay, 0, inf, low_too=True)
         check_count("K", self.K)
+
+    @property
+    def control(self) -> Tempered:
+        """The method at the order at which it is its base."""
+        return replace(self, alpha=0.0)
 
     @property
     def weights(self) -> tuple[float, ...]:

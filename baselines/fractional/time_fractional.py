@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from baselines.contract import Optimizer, Params, State, tunable
 from baselines.fractional.ranges import check_between, check_count
 from baselines.fractional.weights import of_gradients
 from baselines.standard.sgd import Sgd
-from baselines.wrapping import Wrapping
+from baselines.wrapping import Wrapping, check_evaluates_where_it_is
 
 if TYPE_CHECKING:
     import torch
@@ -32,10 +33,16 @@ class TimeFractional(Wrapping):
     K: int = tunable(10, choices=(10, 50))  # at least the number of steps: the whole history
 
     def __post_init__(self) -> None:
-        """Refuse orders and lengths out of range, and bases that need more than gradients."""
+        """Refuse orders and lengths out of range, and bases that need more than gradients or evaluate elsewhere."""
         super().__post_init__()
+        check_evaluates_where_it_is(self.base)
         check_between("alpha", self.alpha, 0, 1, high_too=True)
         check_count("K", self.K)
+
+    @property
+    def control(self) -> TimeFractional:
+        """The method at the order at which it is its base."""
+        return replace(self, alpha=1.0)
 
     @property
     def rehearsal(self) -> int:

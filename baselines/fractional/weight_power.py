@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import inf
 from typing import TYPE_CHECKING, Literal
 
@@ -9,7 +10,7 @@ import torch
 
 from baselines.contract import Optimizer, Params, tunable
 from baselines.fractional.ranges import check_between
-from baselines.fractional.rules import caputo_factor, power_rule
+from baselines.fractional.rules import caputo_factor, check_float16, power_rule
 from baselines.standard.sgd import Sgd
 from baselines.transform import GradientTransform
 
@@ -22,16 +23,19 @@ TENSORS = ("matrices", "all")
 class WeightPower(GradientTransform):
     """T(g) = g (|θ|+ε)^{1-ν}/Γ(2-ν) + λ sign(θ)|θ|^{2-ν}/Γ(3-ν), before the moments of the base; ν = 1 is the base.
 
-    Herrera 2022 for λ = 0; the term in λ, `l2`, is the fractional L2 penalty of Bao et al. 2018, with the sign that their
-    code has and without the plain decay that it adds. Stationary points stay what they are for λ = 0, but an entry at zero
-    sticks for ν < 1 (its factor is 0.26 at ν = 0.9, 0.001 at 0.5 with ε = 1e-6) and explodes for ν > 1 (564 at 1.5):
-    `tensors="matrices"`, which is this project's choice, leaves biases and gains alone, that start at zero or one.
+    Caputo's derivative of a function that is linear in the weight, for ν < 1; for 1 < ν < 2, where that is zero, the
+    Riemann–Liouville one, by which the formula continues. Herrera 2022 for λ = 0; the term in λ, `l2`, is the fractional L2
+    penalty of Bao et al. 2018, with the sign that their code has and without the plain decay that it adds. Stationary
+    points stay what they are for λ = 0, but an entry at zero sticks for ν < 1 (its factor is 0.26 at ν = 0.9, 0.001 at 0.5
+    with ε = 1e-6) and explodes for ν > 1 (564 at 1.5): `tensors="matrices"`, which is this project's choice, leaves biases
+    and gains alone, that start at zero or one.
     """
 
     base: Optimizer = Sgd()
     nu: float = tunable(0.9, choices=(0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.1, 1.3, 1.5))
     eps: float = tunable(1e-6, 1e-8, 1e-3, log=True)
     l2: float = 0.0
+    conformable: bool = False  # g (|θ|+ε)^{1-ν}, without Γ; the term in λ stays
     tensors: Literal["matrices", "all"] = "matrices"  # "matrices": parameters with two axes or more
 
     def __post_init__(self) -> None:
@@ -42,6 +46,11 @@ class WeightPower(GradientTransform):
         check_between("l2", self.l2, 0, inf, low_too=True)
         if self.tensors not in TENSORS:
             raise ValueError(f"unknown tensors {self.tensors!r} of weight_power; expected one of {', '.join(TENSORS)}")
+
+    @property
+    def control(self) -> WeightPower:
+        """The method at the order at which it is its base."""
+        return replace(self, nu=1.0, l2=0.0)
 
     def memory(self, params: Params) -> None:
         """Remember nothing."""
@@ -55,7 +64,10 @@ class WeightPower(GradientTransform):
     def _changed(self, weight: Tensor, grad: Tensor) -> Tensor:
         if weight.dim() < 2 and self.tensors == "matrices":
             return grad
+        check_float16(f"weight_power with nu={self.nu:g}", "eps", self.eps, self.nu, 2, grad.dtype)
         changed = caputo_factor(weight, self.nu, self.eps).mul_(grad)
+        if self.conformable:
+            changed /= power_rule(1.0, self.nu)
         if self.l2:  # D^ν ½θ² = θ^{2-ν}/Γ(3-ν)
             changed += torch.sign(weight) * weight.abs().pow(2 - self.nu) * (self.l2 * 0.5 * power_rule(2.0, self.nu))
         return changed.to(grad.dtype)

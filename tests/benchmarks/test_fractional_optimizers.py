@@ -11,6 +11,8 @@ import torch
 from torch import nn
 
 from baselines.flops import Meter
+from baselines.fractional.adagl import AdaGL
+from baselines.fractional.fractional_momentum import FractionalMomentum
 from baselines.fractional.gl_memory import GLMemory
 from baselines.fractional.lagged_terminal import LaggedTerminal
 from baselines.fractional.tempered import Tempered
@@ -25,6 +27,7 @@ ROUNDS, STEPS, K = 15, 6, 10
 BASE = Sgd(lr=1e-3)
 METHODS = [
     *(GLMemory(base=BASE, K=K, convention=c, mask=c == "fcgd") for c in ("gradients", "loss", "fcgd")),
+    AdaGL(base=BASE, K=K), FractionalMomentum(base=BASE, K=K),
     Tempered(base=BASE, K=K), LaggedTerminal(base=BASE, K=K), TimeFractional(base=BASE, K=K),
 ]  # fmt: skip
 
