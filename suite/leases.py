@@ -24,6 +24,7 @@ class Leases:
     def __init__(self, root: Path, driver: str) -> None:
         self.folder, self.driver = root / "leases", driver
         self._root = root
+        self._names = f"{self.folder}{os.sep}"  # one for each trial: a `Path` would cost more than the file
         self._own: set[str] = set()
         self._seen: dict[str, tuple[float, bool]] = {}  # driver → when it was looked at, whether it was alive
         self._offset = 0.0
@@ -62,7 +63,7 @@ class Leases:
         for key in self._own.intersection(keys):
             self._own.discard(key)
             with suppress(OSError):
-                os.unlink(self.folder / key)
+                os.unlink(f"{self._names}{key}")
 
     def close(self) -> None:
         """Give back all leases."""
@@ -71,8 +72,7 @@ class Leases:
     def _create(self, key: str) -> bool:
         """Return whether the lease was free, and write it."""
         try:
-            self.folder.mkdir(exist_ok=True)  # another driver that ended may have removed it
-            handle = os.open(self.folder / key, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+            handle = self._exclusive(key)
         except FileExistsError:
             return False
         except OSError:  # a folder that refuses, as on a full disk, must not keep trials from running
@@ -81,6 +81,15 @@ class Leases:
             os.write(handle, self.driver.encode())
         os.close(handle)
         return True
+
+    def _exclusive(self, key: str) -> int:
+        """Open a lease that is not there yet."""
+        path, flags = f"{self._names}{key}", os.O_WRONLY | os.O_CREAT | os.O_EXCL
+        try:
+            return os.open(path, flags, 0o644)
+        except FileNotFoundError:  # another driver, that ended, has removed the folder
+            self.folder.mkdir(exist_ok=True)
+            return os.open(path, flags, 0o644)
 
     def _is_held(self, path: Path) -> bool:
         """Whether a driver that lives has the lease."""
