@@ -98,13 +98,12 @@ class Driver:
 
     def _hand_out(self) -> bool:
         """Give every free place a trial, unless the disk refuses commits; return whether work is left."""
-        self._learn()
         while not self.backlog.is_stuck and (job := self.agenda.pop(self.executor.free)):
             if self.share.take(job):
                 self._flying[job.trial.key], self._since[job.trial.key] = job, monotonic()
                 self.executor.submit(job.trial.key, self.payload(job.trial, job.attempt), job.share)
-            else:  # another driver is at it, or has just finished it
-                self._learn()
+        if self.share.is_waiting:  # all that others have finished at once: each look goes through the whole store
+            self._learn()
         is_working = bool(self._flying) or self.share.is_waiting or not self.agenda.is_empty
         if not is_working:
             self._commit(now=True)

@@ -331,3 +331,19 @@ def test_two_processes_on_one_folder(tmp_path):
     assert [process.returncode for process in processes] == [0, 0], said
     ran = [int(text.splitlines()[-1].partition(" run")[0]) for text in said]
     assert sum(ran) == len(Store(tmp_path / "run").keys())
+
+
+def test_what_another_driver_finished_is_looked_up_together(tmp_path, monkeypatch):
+    items = [cell(seeds=30)]
+    store = Store(tmp_path)
+    made = Driver(
+        Agenda(items, read_stored(store), lambda trial: "v1"), StubExecutor(), store, Progress(),
+        share=Share(store, "g", COLUMNS), payload=lambda trial, attempt: {}, identity=lambda trial, attempt: {},
+    )  # fmt: skip
+    made.share.open()
+    drive(tmp_path, items)
+    looks, real = [], Store.fetch
+    monkeypatch.setattr(Store, "fetch", lambda self, keys, columns: looks.append(keys) or real(self, keys, columns))
+    made.drive(Interrupt())
+    assert made.tally.elsewhere == 30
+    assert len(looks) == 1
