@@ -70,3 +70,20 @@ def _one(t: int, network: str, optimizer: str, seed: int, skill: float, failed: 
         steps=steps[-1], seconds=3.0 + len(optimizer) + 0.1 * seed, peak_bytes=10_000_000 * (1 + len(optimizer)),
         device="cpu", torch="2.15.0", commit="abc1234", host="node1", threads=1, started=START + timedelta(seconds=seed),
     )  # fmt: skip
+
+
+# an optimizer outside the tree
+SIGN_DESCENT = """
+import torch
+from baselines.contract import Optimizer, tunable
+
+class SignDescent(Optimizer):
+    lr: float = tunable(1e-3, 1e-5, 1e-1, log=True)
+
+    def init(self, params):
+        return None
+
+    def step(self, oracle, params, state, generator, rate):
+        _, grads = oracle.grad(params)
+        return {name: p - self.lr * rate * torch.sign(grads[name]) for name, p in params.items()}, state
+"""

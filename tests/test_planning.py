@@ -22,6 +22,7 @@ from suite.staleness import NOT_RECORDED, Cause, _gathered
 from suite.store import Store
 from suite.trial import Row
 from suite.worker import identity_of
+from tests.synthetic import SIGN_DESCENT
 
 CATALOG = Catalog()
 GRID = """
@@ -245,20 +246,6 @@ def test_other_versions_of_libraries_are_said_and_make_nothing_stale(folder):
     ]  # fmt: skip
 
 
-PLUGIN = """
-import torch
-from baselines.contract import Optimizer, tunable
-
-class SignDescent(Optimizer):
-    lr: float = tunable(1e-3, 1e-5, 1e-1, log=True)
-
-    def init(self, params):
-        return None
-
-    def step(self, oracle, params, state, generator, rate):
-        _, grads = oracle.grad(params)
-        return {name: p - self.lr * rate * torch.sign(grads[name]) for name, p in params.items()}, state
-"""
 REAL = """
 from suite.cell import Cell
 
@@ -288,12 +275,12 @@ def test_real_changes_of_a_plugin_and_of_data_are_named(folder):
     (folder / "data").mkdir()
     csv, plugin = folder / "data" / "ETTh1.csv", folder / "sign_descent.py"
     csv.write_text("\n".join(["date," + ",".join(CHANNELS), *rows]) + "\n")
-    plugin.write_text(PLUGIN)
+    plugin.write_text(SIGN_DESCENT)
     (folder / "real.py").write_text(REAL)
     command("run", "--local")
     assert lines(command("plan"))["to run"] == ["to run nothing"]
     csv.write_text(csv.read_text().replace("14:00", "15:00") + rows[0] + "\n")
-    plugin.write_text(PLUGIN.replace("torch.sign(", "2 * torch.sign("))
+    plugin.write_text(SIGN_DESCENT.replace("torch.sign(", "2 * torch.sign("))
     assert lines(command("plan"))["stale"] == [
         "stale 3 of them replace results whose code or data has changed since",
         "2 data/ETTh1.csv changed",

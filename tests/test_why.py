@@ -18,6 +18,7 @@ from suite.source import ROOT
 from suite.store import Store
 from suite.trial import Row
 from suite.worker import identity_of
+from tests.synthetic import SIGN_DESCENT
 
 CATALOG = Catalog()
 GRID = """
@@ -29,20 +30,6 @@ def grid(catalog):
     network = catalog.parse("network", task.reference_network)
     for text, budget in (("sgd(lr=0.001)", 5), ("sgd(lr=10)", 200)):
         yield Cell(task=task, network=network, optimizer=catalog.parse("optimizer", text), seeds=1, budget=budget)
-"""
-SIGN = """
-import torch
-from baselines.contract import Optimizer, tunable
-
-class SignDescent(Optimizer):
-    lr: float = tunable(1e-3, 1e-5, 1e-1, log=True)
-
-    def init(self, params):
-        return None
-
-    def step(self, oracle, params, state, generator, rate):
-        _, grads = oracle.grad(params)
-        return {name: p - self.lr * rate * torch.sign(grads[name]) for name, p in params.items()}, state
 """
 
 
@@ -186,7 +173,7 @@ def test_the_command_repeats_the_trial(results, capsys):
 
 
 def test_a_plugin_is_asked_for(folder, capsys):
-    (folder / "sign_descent.py").write_text(SIGN)
+    (folder / "sign_descent.py").write_text(SIGN_DESCENT)
     line = "run --grid smoke --plugin sign_descent.py --task quadratic --optimizer sign_descent --seeds 1 --budget 3 --local"
     assert call(capsys, *line.split(), "--out", "run")[0] == 0
     key = first_key(capsys, "run", "completed")
@@ -196,11 +183,11 @@ def test_a_plugin_is_asked_for(folder, capsys):
 
 @pytest.mark.slow
 def test_a_plugin_that_was_edited_is_named(folder, capsys):
-    (folder / "sign_descent.py").write_text(SIGN)
+    (folder / "sign_descent.py").write_text(SIGN_DESCENT)
     line = "run --grid smoke --plugin sign_descent.py --task quadratic --optimizer sign_descent --seeds 1 --budget 3 --local"
     assert call(capsys, *line.split(), "--out", "run")[0] == 0
     key = first_key(capsys, "run", "completed")
-    (folder / "sign_descent.py").write_text(SIGN.replace("p - self.lr", "p - 2 * self.lr"))
+    (folder / "sign_descent.py").write_text(SIGN_DESCENT.replace("p - self.lr", "p - 2 * self.lr"))
     command = [sys.executable, "-m", "suite", "why", key, "--out", "run", "--plugin", "sign_descent.py"]
     settings = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     text = subprocess.run(command, capture_output=True, text=True, check=True, env=settings).stdout
