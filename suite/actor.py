@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from suite.codebase import digests
 from suite.packing import allocator_limit
 from suite.provenance import environment
 from suite.source import ROOT
 from suite.trial import Row, is_device_fault
+
+if TYPE_CHECKING:
+    from suite.blocks import Block
 
 GIBIBYTE = 1 << 30
 
@@ -41,9 +45,10 @@ class Greeting(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """The rows of a trial, and the memory of the process after it."""
+    """The row of a trial, its curves, and the memory of the process after it."""
 
     rows: list[Row]
+    blocks: list[Block]
     resident_bytes: int
 
     @property
@@ -83,6 +88,7 @@ class RayWorker:
             return greeting._replace(trouble=f"was given GPU {', '.join(devices)}, but its PyTorch sees no CUDA device")
         with suppress(RuntimeError):  # it may be set once a process only
             torch.set_num_interop_threads(self._threads)
+        from suite.blocks import split
         from suite.worker import Worker
         from tasks import sharing
 
@@ -92,6 +98,8 @@ class RayWorker:
         os.chdir(self._scratch)
         tempfile.tempdir = str(self._scratch)  # what a killed worker leaves there, the driver clears away
         note = limit_memory(self._share) if is_cuda else ""
+        self._split = split
+        gc.freeze()  # what is imported stays: looking through it again and again takes longer than a short trial
         self._worker = Worker(device="cuda" if is_cuda else "cpu", threads=self._threads, **self._options)
         return greeting._replace(note=note)
 
@@ -103,7 +111,8 @@ class RayWorker:
             timing: "exclusive" if nothing else of ours is at work beside it, else "packed".
         """
         self._worker.environment["timing"] = timing
-        return Reply(self._worker.run(payload), self._worker.resident_bytes)
+        rows, blocks = self._split(self._worker.run(payload))
+        return Reply(rows, blocks, self._worker.resident_bytes)
 
     def pulse(self) -> None:
         """Give a sign of life."""

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from time import monotonic, sleep
 from typing import TYPE_CHECKING
 
+from suite.blocks import joined
 from suite.progress import counted
-from suite.schema import table_from_rows
+from suite.schema import table_from_columns
 from suite.trial import Row, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from suite.blocks import Block
     from suite.store import Store
 
 COMMIT_SECONDS = 1.0
@@ -29,13 +31,15 @@ class Backlog:
         self.is_stuck = False
         self.unstorable = 0  # trials whose values did not fit their columns
         self._rows: list[Row] = []
+        self._blocks: list[Block] = []
         self._supersedes: list[tuple[str, str]] = []
         self._failures = 0  # commits in a row that the disk refused
         self._next = monotonic() + COMMIT_SECONDS
 
-    def add(self, rows: Iterable[Row], supersedes: Iterable[tuple[str, str]]) -> None:
-        """Take the rows of a trial, and what they replace."""
+    def add(self, rows: Iterable[Row], blocks: Iterable[Block], supersedes: Iterable[tuple[str, str]]) -> None:
+        """Take the rows of a trial, some of them in blocks, and what they replace."""
         self._rows += rows
+        self._blocks += blocks
         self._supersedes += supersedes
 
     def commit(self, *, now: bool = False) -> list[str]:
@@ -50,7 +54,7 @@ class Backlog:
         if self.is_stuck:
             self._log(f"{self.store.root} takes results again")
         keys = [row.values["key"] for row in self._rows if row.table == "trials"]
-        self._rows, self._supersedes, self._failures, self.is_stuck = [], [], 0, False
+        self._rows, self._blocks, self._supersedes, self._failures, self.is_stuck = [], [], [], 0, False
         self._next = monotonic() + COMMIT_SECONDS
         return keys
 
@@ -82,25 +86,23 @@ class Backlog:
     def _store(self) -> None:
         """Commit the rows; a trial whose values do not fit their columns becomes an error, its neighbours are kept."""
         try:
-            self.store.commit(self._rows, supersedes=self._supersedes)
+            self.store.commit(self._rows, self._supersedes, self._blocks)
         except ValueError:
-            self._rows = [row for key, rows in _by_key(self._rows).items() for row in self._storable(key, rows)]
-            self.store.commit(self._rows, supersedes=self._supersedes)
+            for key in {row.values["key"] for row in self._rows}:
+                self._mend(key)
+            self.store.commit(self._rows, self._supersedes, self._blocks)
 
-    def _storable(self, key: str, rows: list[Row]) -> list[Row]:
+    def _mend(self, key: str) -> None:
+        """Put an error in place of a trial that cannot be stored."""
+        rows = [row for row in self._rows if row.values["key"] == key]
+        blocks = [block for block in self._blocks if block.key == key]
         try:
-            for table in {row.table for row in rows}:
-                table_from_rows(table, [row.values for row in rows if row.table == table])
+            for table, columns in joined(rows, blocks).items():
+                table_from_columns(table, columns)
         except ValueError as error:
             self.unstorable += 1
-            values: Mapping[str, object] = rows[-1].values
+            values = next(row.values for row in rows if row.table == "trials")
             plain = {name: value for name, value in values.items() if name in _PLAIN and isinstance(value, str)}
-            return [Row("trials", {**plain, "key": key, "status": str(Status.ERROR), "message": str(error)})]
-        return rows
-
-
-def _by_key(rows: list[Row]) -> dict[str, list[Row]]:
-    found: dict[str, list[Row]] = {}
-    for row in rows:
-        found.setdefault(row.values["key"], []).append(row)
-    return found
+            end = Row("trials", {**plain, "key": key, "status": str(Status.ERROR), "message": str(error)})
+            self._rows = [*(row for row in self._rows if row.values["key"] != key), end]
+            self._blocks = [block for block in self._blocks if block.key != key]

@@ -192,8 +192,8 @@ class RayExecutor:
         if not waits:
             time.sleep(seconds)
             return set()
-        ray.wait(waits, num_returns=1, timeout=seconds)
-        return set(ray.wait(waits, num_returns=len(waits), timeout=0)[0])
+        first, rest = ray.wait(waits, num_returns=1, timeout=seconds)
+        return {*first, *(ray.wait(rest, num_returns=len(rest), timeout=0)[0] if first and rest else ())}
 
     def _meet(self, place: Place) -> None:
         """Take the greeting of a worker, or the news that it could not start."""
@@ -257,7 +257,7 @@ class RayExecutor:
         place.finish()
         if place.is_worn(reply.resident_bytes) or reply.is_faulty:
             self._replace(place)
-        return Answer(key, reply.rows, is_fresh=is_fresh)
+        return Answer(key, reply.rows, is_fresh=is_fresh, blocks=reply.blocks)
 
     def _watch(self, place: Place, *, is_answered: bool) -> Answer | None:
         """Look after a worker whose trial has not ended: it may stall, run over time, or be out of reach."""

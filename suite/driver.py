@@ -17,6 +17,7 @@ from suite.trial import Row, Status, Trial
 
 if TYPE_CHECKING:
     from suite.agenda import Agenda, Job
+    from suite.blocks import Block
     from suite.executor import Answer, Executor
     from suite.share import Share
     from suite.store import Store
@@ -139,7 +140,7 @@ class Driver:
             causes = (*job.causes, verdict.cause)
             self.agenda.put_back(replace(job, attempt=job.attempt + 1, causes=causes, share=verdict.share))
         elif answer.rows is not None:
-            self._keep(job, answer.rows)
+            self._keep(job, answer.rows, answer.blocks)
         else:
             self._end(job, verdict.status, answer.message)
 
@@ -148,11 +149,11 @@ class Driver:
         values = {**self._identity(job.trial, job.attempt), "status": str(status), "message": message}
         self._keep(job, [Row("trials", values)])
 
-    def _keep(self, job: Job, rows: list[Row]) -> None:
+    def _keep(self, job: Job, rows: list[Row], blocks: Sequence[Block] = ()) -> None:
         row = next(row.values for row in rows if row.table == "trials")
         if row.get("timing") and self.share.has_company:  # another driver may have used the same machine
             row["timing"] = "packed"
-        self.backlog.add(rows, job.supersedes)
+        self.backlog.add(rows, blocks, job.supersedes)
         if job.reason:
             self.tally.skipped += 1
             self.agenda.skip(job.trial, row)

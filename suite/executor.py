@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from suite.trial import Row
+if TYPE_CHECKING:
+    from suite.blocks import Block
+    from suite.trial import Row
 
 WHOLE = 1.0  # the share of a device of a trial that is to be alone on it
 
@@ -28,6 +30,7 @@ class Answer(NamedTuple):
     cause: Cause | None = None  # where there are no rows
     message: str = ""
     is_fresh: bool = True  # whether the worker had run no other trial before
+    blocks: Sequence[Block] = ()  # more rows
 
 
 class Executor(Protocol):

@@ -53,8 +53,10 @@ class Leases:
             if self._is_held(self.folder / key):
                 return False
             # two drivers may take over at once: the trial then runs twice and counts once
-            with suppress(OSError):
-                (self.folder / key).write_text(self.driver)
+            with suppress(OSError):  # not written over, as other names may be of the same file
+                os.unlink(f"{self._names}{key}")
+            if not self._create(key):
+                return False
         self._own.add(key)
         return True
 
@@ -70,7 +72,18 @@ class Leases:
         self.release(set(self._own))
 
     def _create(self, key: str) -> bool:
-        """Return whether the lease was free, and write it."""
+        """Return whether the lease was free, and take it: as one more name of another one, since a new file costs more."""
+        if self._own:
+            try:
+                os.link(f"{self._names}{next(iter(self._own))}", f"{self._names}{key}")
+            except FileExistsError:
+                return False
+            except OSError:  # a file system without links, or a lease that somebody has removed
+                return self._write(key)
+            return True
+        return self._write(key)
+
+    def _write(self, key: str) -> bool:
         try:
             handle = self._exclusive(key)
         except FileExistsError:

@@ -12,7 +12,7 @@ from suite.executor import Cause
 GRACE_SECONDS = 30.0  # between a trial's own time limit and the end of its worker
 BEAT_SECONDS = 10.0  # between two pulses that a worker at work is asked for
 STALL_SECONDS = 120.0  # for which a worker may owe one
-MOST_TRIALS = 500  # of one worker, which is then replaced
+MOST_TRIALS = 4000  # of one worker, which is then replaced, against what grows and is not memory
 MOST_GROWTH = 2 << 30  # bytes that a worker may grow by since its first trial
 
 

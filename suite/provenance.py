@@ -9,13 +9,13 @@ import os
 import platform
 import subprocess
 import sys
-from dataclasses import fields, is_dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from suite.source import ROOT, imports, read
+from suite.trial import members
 
 LOOP = ("suite/train.py", "suite/worker.py", "suite/memory.py", "suite/trial.py", "baselines/oracle.py")
 BOUNDARY = ("suite/catalog.py", "suite/provenance.py")  # they find and label what runs; it does not depend on how
@@ -119,10 +119,11 @@ def _files(value: Any) -> set[Path]:
     """Return the files that define a dataclass instance and those nested in its fields."""
     if isinstance(value, (list, tuple)):
         return set().union(*map(_files, value))
-    if not is_dataclass(value) or isinstance(value, type):
+    kind: Any = type(value)
+    names = members(kind)
+    if names is None:
         return set()
-    nested = [_files(getattr(value, f.name)) for f in fields(value)]
-    return {_file_of(type(value).__module__)}.union(*nested)
+    return {_file_of(kind.__module__)}.union(*(_files(getattr(value, name)) for name in names))
 
 
 def _data(trial: Any, root: Path | None) -> list[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
@@ -92,6 +93,8 @@ def _run(options: RunOptions, interrupt: Interrupt) -> int:
 
 
 def _drive(driver: Driver, interrupt: Interrupt, *, measures: bool) -> None:
+    from suite.schema import table_from_rows
+
     with driver.progress:
         try:
             driver.executor.start()
@@ -103,7 +106,12 @@ def _drive(driver: Driver, interrupt: Interrupt, *, measures: bool) -> None:
             raise
         interrupt.breakable = False
         interrupt.take()  # Ray installs handlers of its own
-        driver.drive(interrupt, (lambda: _measure(driver, interrupt)) if measures else lambda: None)
+        table_from_rows("flight", [])  # the first array makes Arrow import pandas: better now, while workers start
+        gc.freeze()  # what is planned and imported stays: looking through it again and again takes longer than a trial
+        try:
+            driver.drive(interrupt, (lambda: _measure(driver, interrupt)) if measures else lambda: None)
+        finally:
+            gc.unfreeze()
 
 
 def _measure(driver: Driver, interrupt: Interrupt) -> None:
@@ -144,10 +152,14 @@ def _driver(options: RunOptions, prepared: Prepared, executor: Executor) -> Driv
 
     here = environment()
 
+    texts: dict[str, str] = {}  # of the parts, by fingerprint
+
     def origin(trial: Trial, attempt: int) -> dict[str, Any]:
         code, parts = fingerprint(trial, prepared.root)
+        if code not in texts:
+            texts[code] = json.dumps(parts, sort_keys=True)
         known = {"grid": prepared.name, "attempt": attempt, "commit": here["commit"]}
-        return {**known, "fingerprint": code, "parts": json.dumps(parts, sort_keys=True)}
+        return {**known, "fingerprint": code, "parts": texts[code]}
 
     def payload(trial: Trial, attempt: int) -> Mapping[str, Any]:
         return {"spec": trial.spec, "timeout": options.timeout, **origin(trial, attempt)}

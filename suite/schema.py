@@ -6,12 +6,15 @@ What every column means, and its unit, is in `results/README.md`. A change of a 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import datetime
 from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+
+from suite.blocks import by_column
 
 VERSION = "1"
 VERSION_KEY = b"fosbench.schema"  # where the metadata of a Parquet file says it
@@ -84,24 +87,34 @@ def table_from_rows(table: str, rows: list[dict[str, Any]]) -> pa.Table:
     Raises:
         ValueError: an unknown table or column, a value of another type, or a null where none is allowed.
     """
+    return table_from_columns(table, by_column(rows))
+
+
+def table_from_columns(table: str, columns: Mapping[str, list[Any]]) -> pa.Table:
+    """Return columns of the same length as a table of the fixed schema; those left out are null.
+
+    Raises:
+        ValueError: an unknown table or column, a value of another type, or a null where none is allowed.
+    """
     if table not in TABLES:
         raise ValueError(f"unknown table {table!r}; expected one of {', '.join(TABLES)}")
-    schema = TABLES[table]
-    unknown = sorted({name for row in rows for name in row} - set(schema.names))
+    unknown = sorted(columns.keys() - _COLUMNS[table].keys())
     if unknown:
         raise ValueError(f"table {table} has no column {unknown[0]!r}; its columns are in suite/schema.py")
-    return pa.Table.from_arrays([_column(table, field, rows) for field in schema], schema=schema)
+    empty = [None] * max(map(len, columns.values()), default=0)
+    arrays = [_column(table, name, columns.get(name, empty)) for name in _COLUMNS[table]]
+    return pa.Table.from_arrays(arrays, schema=TABLES[table])
 
 
-def _column(table: str, field: pa.Field, rows: list[dict[str, Any]]) -> pa.Array:
+def _column(table: str, name: str, values: list[Any]) -> pa.Array:
+    field, kind, exact = _COLUMNS[table][name]
     try:
-        values = [row.get(field.name) for row in rows]
         # curves have thousands of rows, nearly always of the exact type: those are not looked at one by one
-        if not set(map(type, values)) <= _EXACT[field.type]:
+        if not exact.issuperset(map(type, values)):
             values = [_cast(field, value) for value in values]
-        return pa.array(values, field.type)
+        return pa.array(values, kind)
     except (TypeError, OverflowError, pa.ArrowInvalid) as error:
-        raise ValueError(f"column {table}.{field.name} takes {field.type}: {error}") from error
+        raise ValueError(f"column {table}.{name} takes {kind}: {error}") from error
 
 
 def _cast(field: pa.Field, value: Any) -> Any:
@@ -133,4 +146,9 @@ _EXACT: dict[pa.DataType, set[type]] = {
     _REAL: {float},
     _FLAG: {bool},
     _TIME: set(),
+}
+# by name, as asking Arrow for a type costs more than a short column
+_COLUMNS = {
+    table: {field.name: (field, field.type, frozenset(_EXACT[field.type])) for field in schema}
+    for table, schema in TABLES.items()
 }

@@ -28,11 +28,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from analysis.views import Selection, views_sql
+from suite.blocks import Block, joined
 from suite.checksums import Checksums
 from suite.medium import Uri, location
 from suite.parts import encoded, keys_of
 from suite.records import COPY, File, Identity, Record, commit_body, parsed, read, sealed
-from suite.schema import TABLES, table_from_rows
+from suite.schema import TABLES, table_from_columns
 from suite.survey import Survey, selection, survey
 from suite.trial import Row
 
@@ -86,23 +87,21 @@ class Store:
         self._news: set[str] = set()
         self._refuse_foreign()
 
-    def commit(self, rows: Iterable[Row], supersedes: Iterable[Identity] = ()) -> None:
+    def commit(self, rows: Iterable[Row], supersedes: Iterable[Identity] = (), blocks: Iterable[Block] = ()) -> None:
         """Store rows for good, all of them or none.
 
         Args:
             rows: with exactly one row in `trials` for every key that occurs.
             supersedes: pairs (uid, key) of `keys()` that these rows replace.
+            blocks: more rows, by column.
 
         Raises:
             ValueError: a row does not fit its table, or a key has not exactly one row in `trials`.
             OSError: the disk refused; nothing was stored and the rows can be committed again.
         """
-        tables: dict[str, list[dict[str, Any]]] = {}
-        for row in rows:
-            tables.setdefault(row.table, []).append(row.values)
-        if not tables:
+        typed = {table: table_from_columns(table, columns) for table, columns in joined(rows, blocks).items()}
+        if not typed:
             return
-        typed = {table: table_from_rows(table, values) for table, values in tables.items()}
         keys = keys_of(typed)
         uid = self.new_uid()
         started = time.time()

@@ -7,7 +7,7 @@ import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from enum import StrEnum
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -73,12 +73,22 @@ def name_of(competitor: Any) -> str:
 
 def spec_of(value: Any) -> Any:
     """Return a JSON-ready form in which nested competitors keep their names: {"name", "fields"}."""
-    if is_dataclass(value) and not isinstance(value, type):
-        members = {f.name: _typed(getattr(value, f.name), str(f.type)) for f in fields(value)}
-        return {"name": name_of(value), "fields": {name: spec_of(member) for name, member in members.items()}}
     if isinstance(value, (list, tuple)):
         return [spec_of(item) for item in value]
-    return value
+    kind: Any = type(value)
+    names = members(kind)
+    if names is None:
+        return value
+    return {
+        "name": name_of(value),
+        "fields": {name: spec_of(_typed(getattr(value, name), kind)) for name, kind in names.items()},
+    }
+
+
+@cache
+def members(kind: Any) -> dict[str, str] | None:
+    """Return the fields of a dataclass with their types as they are written; None for another class."""
+    return {f.name: str(f.type) for f in fields(kind)} if is_dataclass(kind) else None
 
 
 def label_of(competitor: Any, fixed: Collection[tuple[str, ...]] = ()) -> str:
@@ -129,7 +139,7 @@ class Trial:
     @cached_property
     def spec(self) -> dict[str, Any]:
         """The canonical spec, JSON-ready."""
-        return {f.name: spec_of(_typed(getattr(self, f.name), str(f.type))) for f in fields(self)}
+        return spec_of(self)["fields"]
 
     @cached_property
     def key(self) -> str:

@@ -7,10 +7,10 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 
@@ -22,9 +22,19 @@ from suite.train import train
 from suite.trial import Row, Status, Trial, is_device_fault, label_of, name_of, spec_of
 from tasks.contract import Split, Splits
 
-MOST_MEMOS = 512  # kinds of trials whose operation counts are kept; those unused for longest go first
+MOST_MEMOS = 512  # kinds of trials that are remembered; those unused for longest go first
 PILOT_GRADIENTS = 10.0  # budget of a pilot: a few steps, and an evaluation after each
 PILOT_SECONDS = 60.0  # after which it ends
+
+T = TypeVar("T")
+
+
+class _Kind(NamedTuple):
+    """What trials have in common that differ in nothing but their seed."""
+
+    trial: Trial  # one of them
+    identity: dict[str, Any]
+    memo: Memo  # what their calls cost
 
 
 class Worker:
@@ -59,6 +69,7 @@ class Worker:
         self.environment = {**here, "device": _device_name(self.device), "threads": threads, "timing": timing}
         self.trials = 0  # that this worker has run
         self._versions: dict[str, Any] = {**json.loads(here["versions"]), **switches()}
+        self._kinds: dict[str, _Kind] = {}
         self._memos: dict[str, Memo] = {}
 
     @property
@@ -73,34 +84,35 @@ class Worker:
             payload: `spec` of the trial, `grid`, `timeout` in seconds or None, `attempt`, and of the driver's code
                 `fingerprint`, `parts` and `commit`. With `pilot` true, `spec` and `timeout` are enough.
         """
-        trial = self.catalog.trial(payload["spec"])
+        kind = self._kind(payload["spec"])
+        trial = replace(kind.trial, seed=payload["spec"]["seed"])
         if payload.get("pilot"):
-            return [self._pilot(trial, payload["timeout"])]
+            return [self._pilot(trial, payload["timeout"], kind.memo)]
         started = datetime.now(UTC)
-        rows, taken = self._trained(trial, payload["timeout"])
+        rows, taken = self._trained(trial, payload["timeout"], kind.memo)
         self.trials += 1
         identity = {name: payload[name] for name in ("grid", "attempt", "fingerprint", "parts", "commit")}
         rows[-1].values["calls"] = json.dumps(rows[-1].values.get("calls", {}))
         identity["versions"] = json.dumps({**self._versions, **taken}, sort_keys=True)
-        last = {**identity_of(trial, self.catalog), **self.environment, **rows[-1].values, **identity, "started": started}
-        return [*rows[:-1], Row("trials", last)]
+        known = {**kind.identity, **_own(trial), **self.environment}
+        return [*rows[:-1], Row("trials", {**known, **rows[-1].values, **identity, "started": started})]
 
-    def _trained(self, trial: Trial, timeout: float | None) -> tuple[list[Row], dict[str, int]]:
+    def _trained(self, trial: Trial, timeout: float | None, memo: Memo) -> tuple[list[Row], dict[str, int]]:
         """Train, and return the rows with what was taken of a GPU; a trial that had too little memory leaves none behind."""
         is_cuda = self.device.type == "cuda"
         clear(self.device)
         with torch.random.fork_rng(devices=[self.device] if is_cuda else []):
-            rows = list(train(trial, self._splits, device=self.device, timeout=timeout, memo=self._memo(trial)))
+            rows = list(train(trial, self._splits, device=self.device, timeout=timeout, memo=memo))
         # after a fault every call of the device raises, and the worker is to be replaced
         taken = footprint(self.device) if is_cuda and not is_device_fault(rows[-1].values) else {}
         if rows[-1].values["status"] == Status.OUT_OF_MEMORY:
             clear(self.device)
         return rows, taken
 
-    def _pilot(self, trial: Trial, timeout: float | None) -> Row:
+    def _pilot(self, trial: Trial, timeout: float | None, memo: Memo) -> Row:
         """Run the beginning of a trial, and return how it ended, what it took of the device, and how fast it was."""
         short = replace(trial, budget=min(trial.budget, PILOT_GRADIENTS))
-        rows, taken = self._trained(short, min(PILOT_SECONDS, timeout or PILOT_SECONDS))
+        rows, taken = self._trained(short, min(PILOT_SECONDS, timeout or PILOT_SECONDS), memo)
         last = rows[-1].values
         values = {"key": trial.key, **{name: last[name] for name in ("status", "message")}, "seconds": _pace(last)}
         return Row("pilot", {**values, **(taken or (footprint(self.device) if self.device.type == "cpu" else {}))})
@@ -120,21 +132,27 @@ class Worker:
             (folder / name).write_text(source)
         return tuple(folder / name for name in plugins)
 
+    def _kind(self, spec: dict[str, Any]) -> _Kind:
+        """Return the kind of a trial, built if it is new."""
+        text = json.dumps({**spec, "seed": 0}, sort_keys=True)
+        kind = self._kinds.pop(text, None)
+        if kind is None:
+            trial = self.catalog.trial(spec)
+            kind = _Kind(trial, identity_of(trial, self.catalog), self._memo(trial))
+        return _kept(self._kinds, text, kind)
+
     def _memo(self, trial: Trial) -> Memo:
-        """Return what trials share that differ in nothing but their seed and budget: then their calls cost the same."""
+        """Return what trials share that differ in nothing that changes what a call costs."""
         same = {name: trial.spec[name] for name in ("task", "network", "optimizer", "precision", "weight_decay", "clip")}
-        kind = json.dumps(same)
-        self._memos[kind] = self._memos.pop(kind, {})  # to the end: the first is the one unused for longest
-        if len(self._memos) > MOST_MEMOS:
-            del self._memos[next(iter(self._memos))]
-        return self._memos[kind]
+        text = json.dumps(same)
+        return _kept(self._memos, text, self._memos.pop(text, {}))
 
 
 def identity_of(trial: Trial, catalog: Catalog) -> dict[str, Any]:
     """Return the columns of the table `trials` that say what was run."""
     families = catalog.family(trial.network), catalog.family(trial.optimizer)
     return {
-        "key": trial.key, "stage": trial.stage, "alias": trial.alias, "seed": trial.seed, "budget": trial.budget,
+        **_own(trial), "stage": trial.stage, "alias": trial.alias, "budget": trial.budget,
         "budget_factor": trial.budget / trial.task.budget,
         "precision": trial.precision, "schedule": trial.schedule, "weight_decay": trial.weight_decay, "clip": trial.clip,
         "tune": trial.tune, "task": trial.task_label, "network": trial.network_label, "optimizer": trial.optimizer_label,
@@ -144,8 +162,20 @@ def identity_of(trial: Trial, catalog: Catalog) -> dict[str, Any]:
         "family": families[1] if families[1] != "standard" else families[0],
         "task_fields": _fields(trial.task), "network_fields": _fields(trial.network),
         "optimizer_fields": _fields(trial.optimizer), "lr": _number(getattr(trial.optimizer, "lr", None)),
-        "spec": json.dumps(trial.spec, sort_keys=True),
     }  # fmt: skip
+
+
+def _kept(found: dict[str, T], name: str, value: T) -> T:
+    """Put a value at the end, and drop the first one if there are too many: it is the one unused for longest."""
+    found[name] = value
+    if len(found) > MOST_MEMOS:
+        del found[next(iter(found))]
+    return value
+
+
+def _own(trial: Trial) -> dict[str, Any]:
+    """Return the columns in which the seed enters."""
+    return {"key": trial.key, "seed": trial.seed, "spec": json.dumps(trial.spec, sort_keys=True)}
 
 
 def switches() -> dict[str, Any]:
@@ -172,7 +202,7 @@ def _number(value: Any) -> float | None:
 
 
 def _fields(competitor: Any) -> str:
-    return json.dumps({f.name: spec_of(getattr(competitor, f.name)) for f in fields(competitor)})
+    return json.dumps(spec_of(competitor)["fields"])
 
 
 def _device_name(device: torch.device) -> str:

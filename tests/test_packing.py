@@ -237,7 +237,7 @@ def test_only_the_latest_kinds_are_remembered(monkeypatch):
     small = Worker()
     for optimizer in ("sgd", "adam", "sgd", "lion"):  # sgd is used again, so adam goes
         small.run(payload(first(optimizer), 1))
-    kept = [json.loads(kind)["optimizer"]["name"] for kind in small._memos]
+    kept = [json.loads(kind)["optimizer"]["name"] for kind in small._kinds]
     assert (kept, small.trials) == (["sgd", "lion"], 4)
     assert small.resident_bytes > 100e6
 

@@ -240,12 +240,12 @@ def test_a_full_disk_keeps_the_rows_and_stops_the_handing_out(tmp_path, monkeypa
     monkeypatch.setattr(backlog, "COMMIT_SECONDS", 0.0)
     real, left, refused = Store.commit, [2], []
 
-    def commit(self, rows, supersedes=()):
+    def commit(self, rows, supersedes=(), blocks=()):
         if left[0] and rows:
             left[0] -= 1
             refused.append(len(rows))
             raise OSError(28, "No space left on device")
-        real(self, rows, supersedes)
+        real(self, rows, supersedes, blocks)
 
     class Patient(StubExecutor):
         def poll(self, seconds):
