@@ -50,11 +50,12 @@ class Reply(NamedTuple):
     rows: list[Row]
     blocks: list[Block]
     resident_bytes: int
+    trouble: str = ""  # why this machine cannot run the trial; another one may
 
     @property
     def is_faulty(self) -> bool:
-        """Whether the device raised an error after which nothing that this process computes on it can be trusted."""
-        return any(is_device_fault(row.values) for row in self.rows if row.table == "trials")
+        """Whether this process is broken, or its device raised an error after which nothing on it can be trusted."""
+        return bool(self.trouble) or any(is_device_fault(row.values) for row in self.rows if row.table == "trials")
 
 
 class RayWorker:
@@ -111,7 +112,13 @@ class RayWorker:
             timing: "exclusive" if nothing else of ours is at work beside it, else "packed".
         """
         self._worker.environment["timing"] = timing
-        rows, blocks = self._split(self._worker.run(payload))
+        try:
+            rows, blocks = self._split(self._worker.run(payload))
+        except Exception as error:
+            # the command has imported and read all of it too: something is missing here, as where a tree is just replaced
+            if isinstance(error.__cause__ or error, (ImportError, OSError, SyntaxError)):
+                return Reply([], [], self._worker.resident_bytes, f"{type(error).__name__}: {error}")
+            raise
         return Reply(rows, blocks, self._worker.resident_bytes)
 
     def pulse(self) -> None:

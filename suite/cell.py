@@ -76,7 +76,8 @@ class Cell:
 
     def refusal(self) -> str:
         """Return why the pair cannot work on this task, in one sentence; empty if nothing speaks against it."""
-        return self._trial(0, "eval").conflict or _misfit(self.network, tuple(self.task.in_shape), self.task.out_features)
+        sizes = tuple(self.task.in_shape), self.task.out_features
+        return self._trial(0, "eval").conflict or _misfit(self.network, self.optimizer, *sizes)
 
     def _tuned(self) -> tuple[tuple[Network, bool], tuple[Optimizer, bool]]:
         """Return network and optimizer, each with whether it is tuned."""
@@ -104,15 +105,16 @@ class _Pair:
 
 
 @lru_cache(maxsize=4096)
-def _misfit(network: Network, in_shape: tuple[int, ...], out_features: int) -> str:
-    """Build the network without memory and return what it objects to, if anything."""
+def _misfit(network: Network, optimizer: Optimizer, in_shape: tuple[int, ...], out_features: int) -> str:
+    """Build the network and the state of the method without memory, and return what one of them objects to, if anything."""
     import torch
 
     try:
         with torch.device("meta"):
-            network.build(in_shape, out_features)
+            module = network.build(in_shape, out_features)
+            optimizer.init({name: leaf.detach() for name, leaf in module.named_parameters()})
     except ValueError as error:
         return str(error)
-    except Exception:  # it may need real numbers to initialise; the worker will say so if it is more than that
+    except Exception:  # one of them may need real numbers; the worker will say so if it is more than that
         return ""
     return ""

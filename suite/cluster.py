@@ -257,6 +257,8 @@ class RayExecutor:
         place.finish()
         if place.is_worn(reply.resident_bytes) or reply.is_faulty:
             self._replace(place)
+        if reply.trouble:
+            return Answer(key, None, Cause.WORKER, f"the worker cannot run it: {reply.trouble}", is_fresh)
         return Answer(key, reply.rows, is_fresh=is_fresh, blocks=reply.blocks)
 
     def _watch(self, place: Place, *, is_answered: bool) -> Answer | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from baselines.contract import Search
 from suite.trial import name_of
@@ -23,6 +23,7 @@ SEARCHES: dict[str, Searches] = {
 }
 BASES = tuple(SEARCHES)
 MAIN = ("gl_memory", "adagl", "weight_power", "lagged_terminal")  # what a small grid has over Adam as well
+WHOLE = ("fctm", "frac_m", "lagged_gradient")  # at one order over SGD, and not in a small grid
 # the fractional network that has the shape of a task's reference network, where there is one
 SHAPED = {"mlp": "fractional_mlp", "convnet": "fractional_convnet"}
 
@@ -53,15 +54,18 @@ def layer_arms(
     return found
 
 
-def optimizer_arms(catalog: Catalog, base: str, alphas: Sequence[float], names: Collection[str] = ()) -> Iterator[Optimizer]:
-    """Yield the fractional optimizers over a base by order, each beside two controls; `names` restricts them.
+def optimizer_arms(
+    catalog: Catalog, base: str, alphas: Sequence[float], names: Collection[str] = (), without: Collection[str] = ()
+) -> Iterator[Optimizer]:
+    """Yield the fractional optimizers over a base by order, each beside two controls; `names` and `without` restrict them.
 
     The first control is the method itself at integer order. The second, of memories and of factors on the gradient, is the
     plain gradient at their mean gain; that of adagl is that of its memory.
     """
     orders = [alpha for alpha in alphas if alpha != 1]
     for text, like in _methods(catalog).items():
-        if names and text.partition("(")[0] not in names:
+        name = text.partition("(")[0]
+        if (names and name not in names) or name in without:
             continue
         for order in orders:
             yield catalog.parse("optimizer", text.replace("BASE", base).replace("ORDER", str(order)))
@@ -91,6 +95,12 @@ def micro_batches(catalog: Catalog, task: Task, base: str) -> Iterator[tuple[Net
             yield network, catalog.parse("optimizer", f"frac_accumulate(base={base},alpha=1.0,N={parts})")
 
 
+def reversed_arms(catalog: Catalog, task: Task) -> Iterator[Network]:
+    """Yield every mode with the samples of each batch in reverse order, which changes what asks for the first one."""
+    networks: list[Any] = layer_arms(catalog, task, (0.9,))
+    yield from (replace(network, reverse=True) for network in networks[1:])  # without order 1
+
+
 def equipped(cells: Iterable[Cell]) -> Iterator[Cell]:
     """Yield cells with the ranges of their base and the probe of the fractional gradient, at logarithmic steps."""
     from baselines.fractional.fractional_gradient import FractionalGradient
@@ -111,10 +121,10 @@ def _methods(catalog: Catalog) -> dict[str, str]:
     memories = [f"gl_memory(base=BASE,convention='{convention}',alpha=ORDER)" for convention in conventions]
     factors = [
         *memories, "gl_memory(base=BASE,convention='fcgd',mask=True,alpha=ORDER)", "tempered(base=BASE,alpha=ORDER)",
-        "fractional_momentum(base=BASE,alpha=ORDER)", "weight_power(base=BASE,nu=ORDER)",
+        "fractional_momentum(base=BASE,alpha=ORDER)", "frac_m(base=BASE,alpha=ORDER)", "weight_power(base=BASE,nu=ORDER)",
         "lagged_terminal(base=BASE,alpha=ORDER)",
     ]  # fmt: skip
-    others = ("time_fractional", "cfgd", "frac_accumulate", "fixed_terminal")
+    others = ("time_fractional", "fctm", "lagged_gradient", "cfgd", "frac_accumulate", "fixed_terminal")
     return {
         **{text: text for text in factors},
         "adagl(base=BASE,alpha=ORDER)": memories[conventions.index("gradients")],

@@ -41,6 +41,18 @@ FRACTIONAL_SMALL_TASKS = (
 )  # fmt: skip
 FRACTIONAL_TASKS = (*FRACTIONAL_SMALL_TASKS, "etth1", "etth2", "mnist")
 FRACTIONAL_SWEPT = ("digits", "sine_mix", "etth1")  # optimizers go through all orders here, elsewhere they have 0.9
+FORWARD_SMALL_TASKS = (
+    "digits", "breast_cancer", "wine", "diabetes", "peaks", "swiss_roll", "sine_mix", "quadratic", "rosenbrock",
+)  # fmt: skip
+FORWARD_TASKS = (*FORWARD_SMALL_TASKS, "mnist")
+FORWARD_NETWORKS = {"mnist": ("mlp(depth=0)", "convnet")}  # of Cobb et al. 2024: 7,850 and 431,080 parameters
+FORWARD_METHODS = (  # without a subspace, or with one that is fixed; at η = 1 `fomoh` is not tuned at all
+    "sgd", "adam", "fgd", "fomoh", "fomoh(lr=1.0)", "fomoh_bp", "fomoh_line_search", "randomized_subspace_newton(K=5)",
+    "mezo", "hizoo", "newton",
+)  # fmt: skip
+FORWARD_SUBSPACE_METHODS = ("fgd", "multi_tangent", "fomoh_kd", "fomoh_kd_safe", "subspace_gauss_newton")
+SUBSPACES = (2, 5, 10)
+DEPTHS = (2, 4, 8, 16, 32, 64)  # where forward mode may begin to save memory
 SLOPES = (0.0, 0.25, 0.5, 0.75, 1.0)  # valid values of the derivative of ReLU at 0
 
 
@@ -85,9 +97,10 @@ def fractional(catalog: Catalog) -> Iterator[Cell]:
         cells += _compared([task], [first, arms.plain_network(catalog, task), *layers], bases)
         orders = ALPHAS if name_of(task) in FRACTIONAL_SWEPT else (0.9,)
         for base in arms.BASES:
-            cells += _compared([task], [first], list(arms.optimizer_arms(catalog, base, orders)))
+            cells += _compared([task], [first], list(arms.optimizer_arms(catalog, base, orders, without=arms.WHOLE)))
+        cells += _compared([task], [first], list(arms.optimizer_arms(catalog, "sgd", (0.9,), arms.WHOLE)))
         if name_of(task) in FRACTIONAL_SMALL_TASKS:
-            cells += _compared([task], list(arms.wide(catalog)), bases[:1])
+            cells += _compared([task], [*arms.wide(catalog), *arms.reversed_arms(catalog, task)], bases[:1])
             for network, optimizer in arms.micro_batches(catalog, task, arms.BASES[0]):
                 cells += _compared([task], [network], [optimizer])
     yield from arms.equipped(dict.fromkeys(cells))
@@ -100,14 +113,24 @@ def fractional_small(catalog: Catalog) -> Iterator[Cell]:
         first, bases = reference(catalog, task), [catalog.parse("optimizer", base) for base in arms.BASES]
         layers = [arms.plain_network(catalog, task), *arms.layer_arms(catalog, task, (0.5, 0.9))]
         cells += _compared([task], [first, *layers], bases)
-        cells += _compared([task], [first], list(arms.optimizer_arms(catalog, "sgd", (0.9,))))
+        cells += _compared([task], [first], list(arms.optimizer_arms(catalog, "sgd", (0.9,), without=arms.WHOLE)))
         cells += _compared([task], [first], list(arms.optimizer_arms(catalog, "adam", (0.9,), arms.MAIN)))
     yield from arms.equipped(replace(cell, budget=0.4 * cell.task.budget) for cell in dict.fromkeys(cells))
 
 
 def forward(catalog: Catalog) -> Iterator[Cell]:
-    """Forward-mode methods of first and second order, beside SGD and AdamW with backpropagation."""
-    yield from _family(catalog, "forward", {})
+    """Forward-mode methods beside backpropagation, on Rosenbrock's function, MNIST and eight more tasks: for a cluster."""
+    for task in [catalog.parse("task", name) for name in FORWARD_TASKS]:
+        yield from _forward_arms(catalog, task, FORWARD_METHODS, SUBSPACES)
+    yield from _at_depths(catalog, DEPTHS)
+
+
+def forward_small(catalog: Catalog) -> Iterator[Cell]:
+    """A part of `forward` at 0.2 of the budget, embedded data: about twenty minutes on two cores."""
+    for task in [catalog.parse("task", name) for name in FORWARD_SMALL_TASKS]:
+        for cell in _forward_arms(catalog, task, FORWARD_METHODS, (2, 10)):
+            yield replace(cell, budget=0.2 * task.budget)
+    yield from _at_depths(catalog, DEPTHS)
 
 
 def stable(catalog: Catalog) -> Iterator[Cell]:
@@ -240,6 +263,37 @@ def _family(catalog: Catalog, family: str, variants: dict[str, tuple[float, ...]
     for task in tasks(catalog, embedded_only=True):
         yield from tuned([task], [reference(catalog, task)], [*controls, *optimizers], seeds=8, tune=10)
         yield from tuned([task], networks, controls, seeds=8, tune=10)
+
+
+def _forward_arms(catalog: Catalog, task: Task, methods: Sequence[str], subspaces: Sequence[int]) -> Iterator[Cell]:
+    """Yield forward-mode methods and backpropagation on one task, tuned alike; K is 2 to 10 on Rosenbrock's function."""
+    given = FORWARD_NETWORKS.get(name_of(task), (task.reference_network,))
+    if name_of(task) == "rosenbrock":
+        subspaces = range(2, task.out_features + 1)
+    texts = [*methods, *(f"{name}(K={K})" for name in FORWARD_SUBSPACE_METHODS for K in subspaces)]
+    networks, optimizers = (
+        [catalog.parse("network", text) for text in given],
+        [catalog.parse("optimizer", text) for text in texts],
+    )
+    yield from (cell for cell in tuned([task], networks, optimizers, seeds=8, tune=6) if _fits_method(cell))
+
+
+def _fits_method(cell: Cell) -> bool:
+    """Return whether the cell can work or is not one of Newton's method, which large networks refuse."""
+    return name_of(cell.optimizer) != "newton" or not cell.refusal()
+
+
+def _at_depths(catalog: Catalog, depths: Iterable[int]) -> Iterator[Cell]:
+    """Yield a few steps of networks of many depths, for the peak memory of forward mode and backpropagation."""
+    from suite.cell import Cell
+
+    task = catalog.parse("task", "digits")
+    for depth in depths:
+        network = catalog.parse("network", f"mlp(depth={depth})")
+        for text in ("sgd", "fgd", "subspace_gauss_newton(K=2)", "fomoh"):
+            yield Cell(
+                task=task, network=network, optimizer=catalog.parse("optimizer", text), seeds=8, budget=20, alias="depth"
+            )
 
 
 def _compared(tasks: Iterable[Task], networks: Sequence[Network], optimizers: Sequence[Optimizer]) -> Iterator[Cell]:

@@ -161,7 +161,7 @@ def identity_of(trial: Trial, catalog: Catalog) -> dict[str, Any]:
         "network_family": families[0], "optimizer_family": families[1],
         "family": families[1] if families[1] != "standard" else families[0],
         "task_fields": _fields(trial.task), "network_fields": _fields(trial.network),
-        "optimizer_fields": _fields(trial.optimizer), "lr": _number(getattr(trial.optimizer, "lr", None)),
+        "optimizer_fields": _fields(trial.optimizer), "lr": _rate(trial.optimizer),
     }  # fmt: skip
 
 
@@ -197,7 +197,11 @@ def _pace(row: Mapping[str, Any]) -> float | None:
     return row["seconds"] / (spent * (steps - 1) / steps) if steps > 1 else row["warmup_seconds"] / spent
 
 
-def _number(value: Any) -> float | None:
+def _rate(optimizer: Any) -> float | None:
+    """Return the learning rate of a method, or of the base that it is a change of."""
+    while not hasattr(optimizer, "lr") and hasattr(optimizer, "base"):
+        optimizer = optimizer.base
+    value = getattr(optimizer, "lr", None)
     return float(value) if isinstance(value, (int, float)) else None
 
 

@@ -131,7 +131,9 @@ def _compare(table: str, ours: Rows, theirs: Rows, free: set[str]) -> list[str]:
     for key in sorted(ours.keys() & theirs.keys()):
         mine, its = ([_bits(row, free) for row in rows[key]] for rows in (ours, theirs))
         if mine != its:
-            wrong.append(f"{table}: {key} differs: {_first_difference(mine, its)}")
+            message = ours[key][0].get("message")
+            said = f" ({message})" if message else ""
+            wrong.append(f"{table}: {key} differs: {_first_difference(mine, its)}{said}")
     rest = len(wrong) - SHOWN
     return wrong[:SHOWN] + [f"{table}: and {rest} more"] * (rest > 0)
 
