@@ -1,4 +1,4 @@
-"""Refusing hyperparameters outside the range in which a fractional method is defined."""
+"""Refusing hyperparameters outside the range in which a method is defined."""
 
 from __future__ import annotations
 

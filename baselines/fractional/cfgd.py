@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from math import inf
+from math import exp, inf
 from typing import TYPE_CHECKING, Literal
 
 import torch
 
 from baselines.contract import DERIVATIVES, Optimizer, Params, State, tunable
 from baselines.fractional import segment
-from baselines.fractional.ranges import check_between, check_count
 from baselines.fractional.weights import nodes
+from baselines.ranges import check_between, check_count
 from baselines.standard.sgd import Sgd
 from baselines.transform import GradientTransform
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from baselines.oracle import Oracle
 
-WORDS = {"terminal": ("lagged", "fixed"), "shift": ("all", "each")}
+WORDS = {"terminal": ("lagged", "fixed", "gradient"), "shift": ("all", "each")}
 MOST = 1000  # parameters that `shift="each"` takes: it asks for s gradients of the whole batch for each of them
 
 
@@ -35,22 +35,27 @@ class Cfgd(GradientTransform):
     Below the terminal the derivatives are those from the right, whose quotient has the sign of θ-c in the term of β. This
     deviates from a printed |θ-c|, which is the same above the terminal and turns the term around below it.
 
-    * `terminal`: c_t = θ_{t-L} ("lagged", their AT), or the number `c` for all ("fixed", their NA, which converges to a
-      Tikhonov-regularised solution).
+    * `terminal`: c_t = θ_{t-L} ("lagged", their AT); the number `c` for all ("fixed", their NA, which converges to a
+      Tikhonov-regularised solution); or c_t = θ_t + λ∇f(θ_t), λ = `reach`, for one gradient more ("gradient", Aggarwal
+      2024, arXiv 2311.18426, who proves rates; on ½aθ² the direction is (1 - λa(β - (1-α)/(2-α))) aθ).
+    * `kappa` > 0: α_t = 1 - (1-α)e^{-κt} and β_t = βe^{-κt}, so that a fixed terminal is forgotten. Their AO varies both
+      orders as well; how is not known here, and the exponential is a reconstruction.
     * `shift`: "each" moves one coordinate at a time, as defined, for s gradients a parameter and at most 1000 of these;
       "all" moves all at once, for s gradients, which is an approximation unless the Hessian is diagonal.
     * β > 0 needs Hessian-vector products: exact with "each", with random signs (Hutchinson) with "all".
 
-    The loss of a step is that at its first node.
+    The loss of a step is that at its first node, or at θ_t where that is evaluated.
     """
 
     base: Optimizer = Sgd()
     alpha: float = tunable(0.9, choices=(0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99))
     s: int = tunable(1, choices=(1, 2, 3))
     L: int = tunable(1, choices=(1, 5, 10))
-    beta: float = 0.0  # not tuned: above zero the method asks for derivatives that not every network offers
-    terminal: Literal["lagged", "fixed"] = "lagged"
+    beta: float = tunable(0.0, choices=(0.0, 0.25, 0.5, 1.0))  # above zero, points for networks that offer hvp
+    terminal: Literal["lagged", "fixed", "gradient"] = "lagged"
     c: float = 0.0
+    reach: float = 0.01  # over the gradient, as a learning rate
+    kappa: float = 0.0  # per step
     shift: Literal["all", "each"] = "all"
 
     def __post_init__(self) -> None:
@@ -61,6 +66,8 @@ class Cfgd(GradientTransform):
         check_count("s", self.s)
         check_count("L", self.L)
         check_between("c", self.c, -inf, inf)
+        check_between("reach", self.reach, 0, inf)
+        check_between("kappa", self.kappa, 0, inf, low_too=True)
         for name, allowed in WORDS.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"unknown {name} {getattr(self, name)!r} of cfgd; expected one of {', '.join(allowed)}")
@@ -80,8 +87,8 @@ class Cfgd(GradientTransform):
         """Steps until as many earlier parameters are kept as ever will be."""
         return max(self.base.rehearsal, self.L + 1)
 
-    def memory(self, params: Params) -> list[Params]:
-        """Return no earlier parameters, newest first.
+    def memory(self, params: Params) -> State:
+        """Return no earlier parameters, newest first, and the number of steps so far.
 
         Raises:
             ValueError: there are too many parameters to move each alone.
@@ -91,44 +98,60 @@ class Cfgd(GradientTransform):
             raise ValueError(
                 f"cfgd with shift='each' takes at most {MOST} parameters, got {count}: use shift='all', an approximation"
             )
-        return []
+        return {"past": [], "count": 0}
 
     def transformed(self, params: Params, grads: Params, memory: State, generator: torch.Generator) -> tuple[Params, State]:
         """Return the gradients as they are: they are taken at the nodes."""
         return grads, memory
 
     def ask(self, oracle: Oracle, params: Params, memory: State, generator: torch.Generator) -> tuple[Tensor, Params, State]:
-        """Return the loss at the first node and the mean over the nodes."""
-        kept = [params, *memory][: self.L] if self.terminal == "lagged" else memory
-        if self.terminal == "fixed":
-            terminal = {name: value.new_full((), self.c) for name, value in params.items()}
-        else:
-            terminal = memory[-1] if memory else params
+        """Return the loss at the first point asked for and the mean over the nodes."""
+        past, t = memory["past"], memory["count"]
+        kept = {"past": [params, *past][: self.L] if self.terminal == "lagged" else [], "count": t + 1}
+        fraction = exp(-self.kappa * t)
+        alpha, beta = 1 - (1 - self.alpha) * fraction, self.beta * fraction
+        if alpha == 1 and not beta:
+            return *oracle.grad(params), kept
+        loss, terminal = self._terminal(oracle, params, past)
         by = self._each if self.shift == "each" else self._all
-        return *by(oracle, params, terminal, generator), kept
+        found, total = by(oracle, params, terminal, generator, alpha, beta)
+        return found if loss is None else loss, total, kept
 
-    def _all(self, oracle: Oracle, params: Params, terminal: Params, generator: torch.Generator) -> tuple[Tensor, Params]:
-        rule = nodes(self.alpha, self.s)
+    def _terminal(self, oracle: Oracle, params: Params, past: list[Params]) -> tuple[Tensor | None, Params]:
+        """Return the terminal, and the loss at the parameters where it took an evaluation."""
+        if self.terminal == "lagged":
+            return None, past[-1] if past else params
+        if self.terminal == "fixed":
+            return None, {name: value.new_full((), self.c) for name, value in params.items()}
+        loss, grads = oracle.grad(params)
+        return loss, {name: torch.add(value, grads[name], alpha=self.reach) for name, value in params.items()}
+
+    def _all(
+        self, oracle: Oracle, params: Params, terminal: Params, generator: torch.Generator, alpha: float, beta: float
+    ) -> tuple[Tensor, Params]:
+        rule = nodes(alpha, self.s)
         loss, total = segment.mean_gradient(oracle, params, terminal, *rule)
-        if self.beta:
+        if beta:
             curvature = segment.mean_curvature(oracle, params, terminal, *rule, generator)
             for name, value in params.items():
-                total[name].addcmul_(value - terminal[name], curvature[name], value=self.beta)
+                total[name].addcmul_(value - terminal[name], curvature[name], value=beta)
         return loss, total
 
-    def _each(self, oracle: Oracle, params: Params, terminal: Params, generator: torch.Generator) -> tuple[Tensor, Params]:
+    def _each(
+        self, oracle: Oracle, params: Params, terminal: Params, generator: torch.Generator, alpha: float, beta: float
+    ) -> tuple[Tensor, Params]:
         total, loss = {name: torch.zeros_like(value) for name, value in params.items()}, None
         for name, index in segment.coordinates(params):
             offset = (params[name] - terminal[name]).view(-1)[index]
-            for x, weight in zip(*nodes(self.alpha, self.s), strict=True):
+            for x, weight in zip(*nodes(alpha, self.s), strict=True):
                 point = segment.moved_along(params, terminal, name, index, x)
                 found, grads = oracle.grad(point)
                 loss = found if loss is None else loss
                 slope = grads[name].reshape(-1)[index]
-                if self.beta:
+                if beta:
                     unit = {key: torch.zeros_like(value) for key, value in params.items()}
                     unit[name].view(-1)[index] = 1.0
-                    slope = slope + self.beta * offset * oracle.hvp(point, unit)[1][name].reshape(-1)[index]
+                    slope = slope + beta * offset * oracle.hvp(point, unit)[1][name].reshape(-1)[index]
                 total[name].view(-1)[index].add_(slope, alpha=weight)
         assert loss is not None  # there are parameters
         return loss, total

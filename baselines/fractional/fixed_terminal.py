@@ -7,10 +7,10 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from baselines.contract import Optimizer, Params, State, tunable
-from baselines.fractional.ranges import check_between, check_count
-from baselines.fractional.rules import caputo_factor
+from baselines.fractional.rules import caputo_factor, check_floating
 from baselines.fractional.segment import mean_gradient
 from baselines.fractional.weights import nodes
+from baselines.ranges import check_between, check_count
 from baselines.standard.sgd import Sgd
 from baselines.transform import GradientTransform
 
@@ -53,6 +53,8 @@ class FixedTerminal(GradientTransform):
 
     def transformed(self, params: Params, grads: Params, memory: State, generator: torch.Generator) -> tuple[Params, State]:
         """Return the mean gradients times the factors of the distance from the terminal."""
+        for grad in grads.values():
+            check_floating(grad)
         changed = {
             name: caputo_factor(params[name] - self.c, self.alpha, 0.0).mul_(grad).to(grad.dtype)
             for name, grad in grads.items()

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from baselines.contract import Optimizer, Params, State, tunable
-from baselines.fractional.ranges import check_between, check_count
 from baselines.fractional.weights import of_parts
+from baselines.ranges import check_between, check_count
 from baselines.standard.sgd import Sgd
 from baselines.transform import GradientTransform
 

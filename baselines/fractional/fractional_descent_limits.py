@@ -12,8 +12,10 @@ from baselines.analytic import function_oracle
 from baselines.contract import Check, Measurement, Optimizer
 from baselines.fractional import weights
 from baselines.fractional.cfgd import Cfgd
+from baselines.fractional.fctm import Fctm
 from baselines.fractional.fixed_terminal import FixedTerminal
 from baselines.fractional.frac_accumulate import FracAccumulate
+from baselines.fractional.frac_m import FracM
 from baselines.fractional.fractional_momentum import FractionalMomentum
 from baselines.fractional.gl_memory import GLMemory
 from baselines.fractional.lagged_terminal import LaggedTerminal
@@ -26,6 +28,7 @@ from baselines.standard.sgd import Sgd
 SLOW = Sgd(lr=0.1)
 ROUNDING = 1e-12
 TIME_FRACTIONAL = 1.995626237  # 300 steps from 0 on ½(θ-2)² at α = 0.95, η = 0.1, to nine digits
+MITTAG_LEFFLER = {0.5: 0.427583576155807, 0.9: 0.376066021424642, 1.0: exp(-1)}  # E_β(-1): D^β y = -y, y(0) = 1, at 1
 CFGD_CASES = ((4.0, 0.0, 2 / 3), (3.0, 0.0, 0.0), (-1.0, 1.0, -7 / 3))  # θ, c, direction on ½(θ-2)² at α = 1/2
 
 
@@ -33,7 +36,7 @@ class FractionalDescentLimits(Check):
     """At its control order each method is its base; on quadratics it has the limits that theory says.
 
     Fixed terminals converge to (2-α)θ* - (1-α)c, lagged ones without δ like t^{-α/(1-α)} and with δ linearly, a fractional
-    flow in time to its reference value; nodes lie on the right side of the terminal; memories have the gains in closed form.
+    flow in time to reference values; nodes lie on the right side of the terminal; memories have the gains in closed form.
     """
 
     def run(self, seed: int) -> Iterator[Measurement]:
@@ -51,7 +54,7 @@ def controls(base: Optimizer) -> list[Optimizer]:
         GLMemory(base=base, convention="gradients").control, GLMemory(base=base, convention="loss").control,
         GLMemory(base=base, convention="fcgd", mask=True).control, TimeFractional(base=base).control,
         Tempered(base=base).control, FractionalMomentum(base=base).control, Cfgd(base=base).control,
-        FracAccumulate(base=base).control,
+        FracAccumulate(base=base).control, FracM(base=base, alpha=0.0, mu=0.0), Fctm(base=base, alpha=1.0, corrected=False),
     ]  # fmt: skip
 
 
@@ -94,6 +97,9 @@ def _quadratics() -> Iterator[Measurement]:
             yield Measurement(f"cfgd_{s}_nodes_at_{start:g}", error, 0.0, ROUNDING)
     flow = descend(TimeFractional(base=Sgd(lr=0.1**0.95), alpha=0.95, K=300), 0.0)[-1]
     yield Measurement("time_fractional_after_300_steps", abs(flow - TIME_FRACTIONAL), 0.0, 1e-9)
+    for beta, exact in MITTAG_LEFFLER.items():
+        flow = descend(Fctm(base=Sgd(lr=0.02**beta), alpha=beta, K=50), 1.0, 0.0, 50)[-1]
+        yield Measurement(f"fctm_{beta:g}_of_the_decay_equation", abs(flow - exact), 0.0, 1e-3)
     difference = descend(GLMemory(base=SLOW, alpha=1.0, K=10, convention="gradients"), 0.0)[-1]
     yield Measurement("differences_of_gradients_stop_short", abs(difference - 2 / 11), 0.0, 1e-9)
 

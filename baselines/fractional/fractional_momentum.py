@@ -6,17 +6,16 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from baselines.contract import Optimizer, Params, State, tunable
-from baselines.fractional.memory import weighted_sum
-from baselines.fractional.ranges import check_between, check_count
+from baselines.fractional.memory import GradientMemory
 from baselines.fractional.weights import gain, of_gradients
+from baselines.ranges import check_between, check_count
 from baselines.standard.sgd import Sgd
-from baselines.transform import GradientTransform
 
 if TYPE_CHECKING:
     import torch
 
 
-class FractionalMomentum(GradientTransform):
+class FractionalMomentum(GradientMemory):
     """T(g)_t = v_t = (1-β) g_t - Σ_{k=1}^K ψ_k v_{t-k}, ψ_k = (-1)^k C(α,k): momentum of fractional order.
 
     FCM of Kan et al. 2021, of which only a secondary source is known here. α = 0, β = 0 is the base; at α = 1 all gradients
@@ -52,19 +51,14 @@ class FractionalMomentum(GradientTransform):
         return (1 - self.beta) / gain(of_gradients(self.alpha, self.K))
 
     @property
-    def rehearsal(self) -> int:
-        """Steps until the memory is full."""
-        return max(self.base.rehearsal, self.K + 1)
-
-    def memory(self, params: Params) -> list[Params]:
-        """Return no earlier momenta, newest first."""
-        return []
+    def weights(self) -> tuple[float, ...]:
+        """Weights of the gradient and of the K earlier momenta."""
+        return (1 - self.beta, *(-w for w in of_gradients(self.alpha, self.K)[1:]))
 
     def transformed(
         self, params: Params, grads: Params, memory: State, generator: torch.Generator
     ) -> tuple[Params, list[Params]]:
-        """Return the momentum."""
-        factors = [1 - self.beta, *(-w for w in of_gradients(self.alpha, self.K)[1:])]
-        momentum = weighted_sum(factors, [grads, *memory])
+        """Return the momentum; it is remembered in place of the gradient."""
+        momentum, _ = super().transformed(params, grads, memory, generator)
         # the base may change in place what it is given, as a library with momentum does
         return {name: v.clone() for name, v in momentum.items()}, [momentum, *memory][: self.K]

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from baselines.contract import Optimizer, Params, tunable
 from baselines.fractional.memory import GradientMemory
-from baselines.fractional.ranges import check_between, check_count
 from baselines.fractional.weights import of_fcgd, of_gradients, of_loss
+from baselines.ranges import check_between, check_count
 from baselines.standard.sgd import Sgd
 
 CONVENTIONS: dict[str, Callable[[float, int], tuple[float, ...]]] = {

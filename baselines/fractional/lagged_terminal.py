@@ -7,8 +7,8 @@ from math import exp, inf
 from typing import TYPE_CHECKING
 
 from baselines.contract import Optimizer, Params, State, tunable
-from baselines.fractional.ranges import check_between, check_count
-from baselines.fractional.rules import caputo_factor, check_float16
+from baselines.fractional.lag import from_terminal
+from baselines.ranges import check_between, check_count
 from baselines.standard.sgd import Sgd
 from baselines.transform import GradientTransform
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 class LaggedTerminal(GradientTransform):
     """T(g) = g (|θ_t - θ_{t-K}|+δ)^{1-α}/Γ(2-α), with θ_0 for what lies before the start; α = 1 is the base.
 
-    Wei et al. 2020 (J. Franklin Inst., arXiv 1901.05294), Sheng 2020, Yang 2023; Sheng takes g at θ_{t-1}, which is
-    not done here. For α > 1, where Caputo's derivative of a linear function is zero, the factor is the Riemann–Liouville
+    Wei et al. 2020 (J. Franklin Inst., arXiv 1901.05294), Yang 2023; `lagged_gradient` takes g at the terminal as well.
+    For α > 1, where Caputo's derivative of a linear function is zero, the factor is the Riemann–Liouville
     continuation. With `kappa` > 0 the order is α_t = 1 - (1-α)e^{-κt} and relaxes to the gradient, a
     reconstruction of what the text of FGD-ED (Zhou et al. 2026) says; its printed formula would shrink the whole step.
 
@@ -63,11 +63,5 @@ class LaggedTerminal(GradientTransform):
         alpha = 1 - (1 - self.alpha) * exp(-self.kappa * t)
         if alpha == 1:
             return grads, kept
-        for grad in grads.values():
-            check_float16(f"lagged_terminal with alpha={alpha:g}", "delta", self.delta, alpha, 2, grad.dtype)
         terminal = past[-1] if past else params
-        changed = {
-            name: caputo_factor(params[name] - terminal[name], alpha, self.delta).mul_(grad).to(grad.dtype)
-            for name, grad in grads.items()
-        }
-        return changed, kept
+        return from_terminal("lagged_terminal", params, terminal, grads, alpha, self.delta), kept

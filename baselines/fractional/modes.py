@@ -18,7 +18,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from baselines.fractional.ranges import check_number
 from baselines.fractional.rules import (
     caputo_factor,
     check_float16,
@@ -28,6 +27,7 @@ from baselines.fractional.rules import (
     reciprocal_gamma,
     riemann_liouville_factors,
 )
+from baselines.ranges import check_number
 
 PART = 2**16  # entries that elementwise work takes at a time: temporaries of them are reused, and stay in a core's cache
 Rule = Callable[[Tensor, Tensor, Tensor, "Tensor | None", float, float], Tensor]

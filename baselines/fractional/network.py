@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import Literal
 
-from torch import nn
+from torch import Tensor, nn
 
 from baselines.contract import DERIVATIVES, Network, tunable
 from baselines.fractional.flinear import with_flinear
@@ -17,7 +17,9 @@ Mode = Literal["power", "own", "full", "a11"]
 class FractionalNetwork(Network):
     """A network whose linear layers are all `FLinear`; the subclass names the plain network.
 
-    The initial weights are those of the plain network under the same generator, whatever the order and the mode.
+    The initial weights are those of the plain network under the same generator, whatever the order and the mode. With
+    `reverse` the samples of a batch go through it from the last to the first: outputs are the same, and so are gradients,
+    up to rounding, but for a mode that asks which sample comes first.
     """
 
     alpha: float = tunable(0.9, choices=(0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99))  # the control, 1, is an arm of its own
@@ -25,6 +27,7 @@ class FractionalNetwork(Network):
     eps: float = tunable(1e-6, choices=(1e-8, 1e-6, 1e-4, 1e-3))
     frac_input: bool = True
     frac_bias: bool = False
+    reverse: bool = False
 
     def __post_init__(self) -> None:
         """Refuse fields that describe no network."""
@@ -46,7 +49,19 @@ class FractionalNetwork(Network):
         Raises:
             ValueError: the plain network does not fit the task.
         """
-        return with_flinear(
+        module = with_flinear(
             self.plain().build(in_shape, out_features), alpha=self.alpha, mode=self.mode, eps=self.eps,
             frac_input=self.frac_input, frac_bias=self.frac_bias,
         )  # fmt: skip
+        if self.reverse:  # hooks, and no layers of their own, so that parameters keep their names
+            module.register_forward_pre_hook(_reversed_input)
+            module.register_forward_hook(_reversed_output)
+        return module
+
+
+def _reversed_input(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return tuple(x.flip(0) for x in inputs)
+
+
+def _reversed_output(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+    return output.flip(0)

@@ -8,7 +8,7 @@ from math import inf
 from baselines.contract import Optimizer, tunable
 from baselines.fractional import weights
 from baselines.fractional.memory import GradientMemory
-from baselines.fractional.ranges import check_between, check_count
+from baselines.ranges import check_between, check_count
 from baselines.standard.sgd import Sgd
 
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from baselines.contract import Optimizer, Params, State, tunable
-from baselines.fractional.ranges import check_between, check_count
 from baselines.fractional.weights import of_gradients
+from baselines.ranges import check_between, check_count
 from baselines.standard.sgd import Sgd
 from baselines.wrapping import Wrapping, check_evaluates_where_it_is
 

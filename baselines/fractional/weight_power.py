@@ -9,26 +9,28 @@ from typing import TYPE_CHECKING, Literal
 import torch
 
 from baselines.contract import Optimizer, Params, tunable
-from baselines.fractional.ranges import check_between
 from baselines.fractional.rules import caputo_factor, check_float16, power_rule
+from baselines.ranges import check_between
 from baselines.standard.sgd import Sgd
 from baselines.transform import GradientTransform
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-TENSORS = ("matrices", "all")
+WORDS = {"tensors": ("matrices", "all"), "terminal": ("zero", "least")}
 
 
 class WeightPower(GradientTransform):
-    """T(g) = g (|θ|+ε)^{1-ν}/Γ(2-ν) + λ sign(θ)|θ|^{2-ν}/Γ(3-ν), before the moments of the base; ν = 1 is the base.
+    """T(g) = g (|θ-c|+ε)^{1-ν}/Γ(2-ν) + λ sign(θ)|θ|^{2-ν}/Γ(3-ν), before the moments of the base; ν = 1 is the base.
 
     Caputo's derivative of a function that is linear in the weight, for ν < 1; for 1 < ν < 2, where that is zero, the
     Riemann–Liouville one, by which the formula continues. Herrera 2022 for λ = 0; the term in λ, `l2`, is the fractional L2
     penalty of Bao et al. 2018, with the sign that their code has and without the plain decay that it adds. Stationary
     points stay what they are for λ = 0, but an entry at zero sticks for ν < 1 (its factor is 0.26 at ν = 0.9, 0.001 at 0.5
     with ε = 1e-6) and explodes for ν > 1 (564 at 1.5): `tensors="matrices"`, which is this project's choice, leaves biases
-    and gains alone, that start at zero or one.
+    and gains alone, that start at zero or one. The terminal c is 0, or with `terminal="least"` the least entry of the
+    tensor as it is now, after secondary sources on Wang et al. 2017: what sticks is that entry then, and factors have no
+    sign to mirror; a reconstruction. The penalty keeps the terminal 0.
     """
 
     base: Optimizer = Sgd()
@@ -37,6 +39,7 @@ class WeightPower(GradientTransform):
     l2: float = 0.0
     conformable: bool = False  # g (|θ|+ε)^{1-ν}, without Γ; the term in λ stays
     tensors: Literal["matrices", "all"] = "matrices"  # "matrices": parameters with two axes or more
+    terminal: Literal["zero", "least"] = "zero"
 
     def __post_init__(self) -> None:
         """Refuse orders without a power, and bases that need more than gradients."""
@@ -44,8 +47,10 @@ class WeightPower(GradientTransform):
         check_between("nu", self.nu, 0, 2)
         check_between("eps", self.eps, 0, inf, low_too=True)
         check_between("l2", self.l2, 0, inf, low_too=True)
-        if self.tensors not in TENSORS:
-            raise ValueError(f"unknown tensors {self.tensors!r} of weight_power; expected one of {', '.join(TENSORS)}")
+        for name, allowed in WORDS.items():
+            if getattr(self, name) not in allowed:
+                given = getattr(self, name)
+                raise ValueError(f"unknown {name} {given!r} of weight_power; expected one of {', '.join(allowed)}")
 
     @property
     def control(self) -> WeightPower:
@@ -65,7 +70,8 @@ class WeightPower(GradientTransform):
         if weight.dim() < 2 and self.tensors == "matrices":
             return grad
         check_float16(f"weight_power with nu={self.nu:g}", "eps", self.eps, self.nu, 2, grad.dtype)
-        changed = caputo_factor(weight, self.nu, self.eps).mul_(grad)
+        distance = weight - weight.min() if self.terminal == "least" and weight.numel() else weight
+        changed = caputo_factor(distance, self.nu, self.eps).mul_(grad)
         if self.conformable:
             changed /= power_rule(1.0, self.nu)
         if self.l2:  # D^ν ½θ² = θ^{2-ν}/Γ(3-ν)

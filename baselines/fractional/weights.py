@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import lru_cache
 from itertools import pairwise
+
+from baselines.fractional.rules import reciprocal_gamma
 
 
 def of_gradients(alpha: float, K: int) -> tuple[float, ...]:
@@ -61,12 +63,49 @@ def of_parts(alpha: float, shares: Sequence[float]) -> tuple[float, ...]:
     return tuple(a**alpha - b**alpha for a, b in pairwise(left))
 
 
+def of_lags(alpha: float, count: int) -> tuple[float, ...]:
+    """Return 2^{-α} (-1)^k C(α,k), k = 1 … count: what FracM gives to the terms 2k steps back.
+
+    They are Grünwald–Letnikov weights for a difference over two steps, (2 steps)^{-α}, except that the present has 1.
+
+    >>> [round(w, 4) for w in of_lags(0.9, 5)]
+    [-0.4823, -0.0241, -0.0088, -0.0046, -0.0029]
+    """
+    return tuple(2**-alpha * w for w in of_gradients(alpha, count)[1:])
+
+
+def of_rectangles(alpha: float, count: int) -> tuple[float, ...]:
+    """Return ((k+1)^α - k^α)/Γ(α+1), k = 0 … count-1 steps back: Diethelm's predictor, whose integrand is constant a step.
+
+    With h^α they integrate (t-s)^{α-1} f(s)/Γ(α) from 0 to t = count·h; α = 1 is Euler's method.
+
+    >>> of_rectangles(1.0, 3)
+    (1.0, 1.0, 1.0)
+    """
+    scale = reciprocal_gamma(alpha + 1)
+    return tuple(scale * ((k + 1) ** alpha - k**alpha) for k in range(count))
+
+
+def of_trapezoids(alpha: float, count: int) -> tuple[float, ...]:
+    """Return the weights of f at t, t - h, …, 0, count + 1 of them, t = count·h: Diethelm's corrector, linear a step.
+
+    1/Γ(α+2) times 1; (k+1)^{α+1} + (k-1)^{α+1} - 2k^{α+1}, 0 < k < count; (count-1)^{α+1} - (count-1-α) count^α.
+
+    >>> of_trapezoids(1.0, 3)
+    (0.5, 1.0, 1.0, 0.5)
+    """
+    scale, power = reciprocal_gamma(alpha + 2), alpha + 1
+    inner = [(k + 1) ** power + (k - 1) ** power - 2 * k**power for k in range(1, count)]
+    oldest = (count - 1) ** power - (count - 1 - alpha) * count**alpha
+    return tuple(scale * w for w in (1.0, *inner, oldest))
+
+
 def gain(weights: Sequence[float]) -> float:
     """Return the sum of the weights, by which a constant sequence is multiplied: effective over stated learning rate."""
     return math.fsum(weights)
 
 
-@cache
+@lru_cache(maxsize=256)  # an order that moves with the steps asks for new ones every time
 def nodes(alpha: float, count: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return x_l in [0, 1] and w_l with Σ_l w_l h(x_l) = (1-α) ∫_0^1 (1-x)^{-α} h(x) dx for degrees of h below 2·count.
 
