@@ -79,7 +79,11 @@ class Optimizer(Contract):
 
     @abstractmethod
     def init(self, params: Params) -> State:
-        """Return the state before the first step; called again when a multilevel network changes its shape."""
+        """Return the state before the first step; called again when a multilevel network changes its shape.
+
+        Raises:
+            ValueError: the method cannot train these parameters; one sentence says why, and the pair is skipped.
+        """
 
     @abstractmethod
     def step(

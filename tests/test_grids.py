@@ -200,7 +200,7 @@ def test_family_grids_hold_their_family_and_controls(catalog, family):
     tasks = {label_of(c.task) for c in cells}
     assert len(tasks) >= 8
     assert min(c.seeds for c in cells) >= 8
-    standard = ("sgd", "adam") if family == "fractional" else ("sgd", "adamw")
+    standard = ("sgd", "adam") if family in ("fractional", "forward") else ("sgd", "adamw")
     assert {(name, task) for name in standard for task in tasks} <= controls
 
 
@@ -277,12 +277,31 @@ def test_the_small_fractional_grid_has_a_control_beside_every_arm(catalog):
         here = [c for c in cells if c.task == task]
         optimizers = [c.optimizer for c in here if hasattr(c.optimizer, "control")]
         assert {name_of(one) for one in optimizers} == {
-            e.name for e in catalog.entries("optimizer", "fractional") if e.name != "scaled"
+            e.name for e in catalog.entries("optimizer", "fractional") if e.name not in ("scaled", *arms.WHOLE)
         }
         assert {one.control for one in optimizers} <= set(optimizers)
         assert {arms.base_of(one) for one in optimizers} == {"sgd", "adam"}
         for network in {c.network for c in here}:
             assert {"sgd", "adam"} <= {name_of(c.optimizer) for c in here if c.network == network}
+
+
+def test_the_forward_grid_has_the_papers_experiments(catalog):
+    cells = grids.expand("forward", catalog)
+    on = {task: [c for c in cells if name_of(c.task) == task] for task in ("rosenbrock", "mnist")}
+    assert {c.optimizer.K for c in on["rosenbrock"] if name_of(c.optimizer) == "fomoh_kd"} == set(range(2, 11))
+    assert any(name_of(c.optimizer) == "newton" for c in on["rosenbrock"])
+    sizes = {sum(leaf.numel() for leaf in c.network.build((1, 28, 28), 10).parameters()) for c in on["mnist"]}
+    assert sizes == {7850, 431080}
+    assert {(c.seeds, c.tune) for c in cells if not c.alias} == {(8, 6)}
+    assert len(set(cells)) == len(cells)
+
+
+def test_the_small_forward_grid_is_a_part_of_it(catalog):
+    small, whole = grids.expand("forward_small", catalog), grids.expand("forward", catalog)
+    assert {(c.task, *c.labels) for c in small} <= {(c.task, *c.labels) for c in whole}
+    assert not any(c.task.needs_data or c.refusal() for c in small)
+    assert len({c.task for c in small}) >= 8
+    assert {c.budget / c.task.budget for c in small if not c.alias} == {0.2}
 
 
 def test_full_crosses_everything(catalog):

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
 from baselines.contract import Params
+from baselines.derivatives import count
+
+if TYPE_CHECKING:
+    from baselines.oracle import Oracle
 
 
 def plane_coefficient(slopes: Tensor, curvature: Tensor, eps: float) -> Tensor:
@@ -23,6 +29,24 @@ def plane_coefficient(slopes: Tensor, curvature: Tensor, eps: float) -> Tensor:
     tensor([-1.5000])
     """
     return -slopes / (curvature.diagonal().abs() + eps)
+
+
+def slopes_along(oracle: Oracle, params: Params, V: Params) -> Tensor:
+    """Return F = Vᵀg, shape (K,); a single tangent needs no batching, which would make it dearer."""
+    if count(V) > 1:
+        return oracle.jvps(params, V)[1]
+    return oracle.jvp(params, {name: leaf[0] for name, leaf in V.items()})[1].reshape(1)
+
+
+def gram(V: Params) -> Tensor:
+    """Return VᵀV over the flat parameter vector, shape (K, K).
+
+    >>> gram({"w": torch.tensor([[3.0], [0.0]]), "b": torch.tensor([4.0, 2.0])})
+    tensor([[25.,  8.],
+            [ 8.,  4.]])
+    """
+    rows = [leaf.reshape(len(leaf), -1) for leaf in V.values()]
+    return torch.stack([row @ row.T for row in rows]).sum(0)
 
 
 def move(params: Params, V: Params, kappa: Tensor, rate: float) -> Params:

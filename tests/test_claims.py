@@ -1,0 +1,101 @@
+"""The claims of every family: their shape, that every query runs, and that it finds the rows of its grid."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from analysis.query import ask, connect
+from suite import grids, listing
+from suite.catalog import Catalog
+from suite.store import Store
+from suite.trial import name_of
+from suite.verify import _row
+from suite.worker import identity_of
+from tests.synthetic import metric, trial
+
+FOLDER = Path(__file__).parents[1] / "analysis" / "claims"
+BOOKS = {path.stem: tomllib.loads(path.read_text(encoding="utf-8")) for path in sorted(FOLDER.glob("*.toml"))}
+CLAIMS = [(family, claim) for family, book in BOOKS.items() for claim in book["claim"]]
+KEYS = {"number", "name", "sentence", "comparison", "margin", "control", "grid", "sql"}
+PAIRED = {"some_lower", "all_lower", "none_lower", "all_equivalent", "all_different", "all_below"}
+COLUMNS = {"certificate": ["arm", "value", "low", "high", "passed"]}
+NUMBERS = {"fractional": 12, "forward": 15}
+GRIDS = {"fractional": ("fractional", "sine_mix"), "forward": ("forward", "digits")}  # whose invented results are queried
+CATALOG = Catalog()
+EACH = pytest.mark.parametrize(("family", "claim"), CLAIMS, ids=[claim["name"] for _, claim in CLAIMS])
+
+
+def ended(cell):
+    """Invented rows of two tuned seeds of a cell, and of its tuning; they come alone on their machine."""
+    tried = list(cell.tuning_trials()) if cell.tune else [next(cell.trials())]
+    for one in [*tried[:2], *list(cell.evaluation_trials(tried[-1]))[:2]]:
+        value = 0.1 + 0.01 * one.seed
+        yield from (metric(one.key, step, value, name=cell.task.primary) for step in (0, 5, 10))
+        known = {k: v for k, v in identity_of(one, CATALOG).items() if v is not None and k != "key"}
+        yield trial(one.key, **known | {
+            "primary": cell.task.primary, "higher_is_better": cell.task.higher_is_better, "test_at_best": value,
+            "best_validation": value, "final_loss": value, "seconds": 1.0 + one.seed, "epochs": 2.0, "peak_bytes": 1000,
+            "steps": 10, "gradients": 10.0,
+        })  # fmt: skip
+
+
+def certified(family):
+    """The limit certificates of a family."""
+    for entry in CATALOG.entries("check", family):
+        check = CATALOG.load(entry)()
+        yield from (_row(entry, check, measurement) for measurement in check.run(0))
+
+
+@pytest.fixture(scope="module")
+def connections(tmp_path_factory):
+    opened = {}
+    for family, (grid, task) in GRIDS.items():
+        cells = [cell for cell in dict.fromkeys(grids.expand(grid, CATALOG)) if name_of(cell.task) == task]
+        rows = {(row.table, row.values.get("key"), row.values.get("step")): row for cell in cells for row in ended(cell)}
+        store = Store(tmp_path_factory.mktemp("runs") / family)
+        store.commit([*rows.values(), *certified(family)])
+        opened[family] = connect(store.files())
+    yield {family: made.__enter__() for family, made in opened.items()}
+    for made in opened.values():
+        made.__exit__(None, None, None)
+
+
+@pytest.mark.parametrize("family", BOOKS)
+def test_every_claim_is_complete(family):
+    claims = BOOKS[family]["claim"]
+    assert BOOKS[family]["family"] == family
+    assert {claim["number"] for claim in claims} == set(range(1, NUMBERS[family] + 1))
+    assert len({claim["name"] for claim in claims}) == len(claims)
+    for claim in claims:
+        assert claim.keys() == KEYS
+        assert claim["comparison"] in PAIRED | {"certificate"}
+        assert claim["margin"] >= 0
+        assert claim["grid"] in {*grids.names(), "verify"}
+
+
+@EACH
+def test_its_query_finds_rows_of_the_stated_shape(connections, family, claim):
+    found = ask(connections[family], BOOKS[family]["prelude"] + claim["sql"])
+    assert found.column_names == COLUMNS.get(claim["comparison"], ["task", "arm", "seed", "value", "control"])
+    assert found.num_rows > 0
+    if claim["comparison"] != "certificate":
+        assert found["value"].null_count == found["control"].null_count == 0
+        identities = [tuple(row[column] for column in ("task", "arm", "seed")) for row in found.to_pylist()]
+        assert len(set(identities)) == len(identities)  # a repetition counts once
+
+
+@EACH
+def test_a_run_without_its_rows_answers_with_none(tmp_path, family, claim):
+    with connect(Store(tmp_path / "empty").files()) as opened:
+        assert ask(opened, BOOKS[family]["prelude"] + claim["sql"]).num_rows == 0
+
+
+@pytest.mark.parametrize("family", BOOKS)
+def test_claims_are_listed(family):
+    claims = {claim["name"]: claim for claim in BOOKS[family]["claim"]}
+    listed = {row["name"]: row for row in listing.chosen(listing.rows(CATALOG, family), "claims", CATALOG.families)}
+    assert listed.keys() == claims.keys()
+    for name, row in listed.items():
+        assert (row["number"], row["summary"]) == (claims[name]["number"], claims[name]["sentence"])
+        assert claims[name]["control"] in listing.detail(row)
