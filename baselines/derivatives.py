@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import _engine_run_backward
-from torch.func import jvp, vmap
+from torch.func import grad, jvp, vjp, vmap
 from torch.utils._python_dispatch import _disable_current_modes
 
 from baselines.contract import Params
@@ -32,6 +32,11 @@ def scaled(result: Any, weight: float) -> Any:
     if isinstance(result, dict):
         return {name: value * weight for name, value in result.items()}
     return tuple(scaled(part, weight) for part in result)
+
+
+def added(one: tuple[Tensor, ...], other: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Return two answers of the oracle, summed part by part; the first gives the dtype."""
+    return tuple(a + b.to(a.dtype) for a, b in zip(one, other, strict=True))
 
 
 def gradient(loss: Tensor, leaves: list[nn.Parameter]) -> list[Tensor]:
@@ -82,3 +87,11 @@ def curvature_products(function: Callable[[Params], Tensor], params: Params, V: 
         rows.append(row)
     matrix = torch.stack(rows)
     return value, slopes.to(value.dtype), ((matrix + matrix.T) / 2).to(value.dtype)
+
+
+def output_products(loss: Callable[[Tensor], Tensor], z: Tensor, Z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return loss(z), its slopes along the K rows of Z and Z_iᵀ∇²loss Z_j; reverse mode passes only through `loss`."""
+    value = loss(z)
+    r, pullback = vjp(grad(loss), z)[:2]  # H_out is symmetric; batched forward mode fails here for a mean squared error
+    (HZ,) = vmap(pullback)(Z)
+    return value, (Z.flatten(1) @ r.flatten()).to(value.dtype), (Z.flatten(1) @ HZ.flatten(1).T).to(value.dtype)

@@ -3,28 +3,18 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
-from baselines.contract import DERIVATIVES, Params
+from baselines.contract import Params
 from baselines.flops import Meter
+from baselines.graph import walk
 from baselines.oracle import Objective, Oracle
 
 TOLERANCE = 1e-6  # relative, in float64
 SAMPLES = 8  # of the first batch
 DRAWS = 4  # directions to try: a central difference may step over a kink, a wrong rule fails in every direction
-
-# Operators whose second derivative is silently wrong when a forward rule is differentiated (pytorch issues 196699,
-# 196700, 196696, 192540, 198017), by the name of their node in the reverse graph.
-_WRONG_CURVATURE = frozenset(
-    f"{operator}Backward0"
-    for operator in (
-        "NativeLayerNorm", "NativeBatchNorm", "CudnnBatchNorm", "MiopenBatchNorm", "BatchNormImplIndex",
-        "LinalgSolveEx", "LinalgSlogdet", "LinalgDet", "Cumprod",
-    )
-)  # fmt: skip
 
 
 def refusal(objective: Objective, x: Tensor, y: Tensor, needs: frozenset[str]) -> str:
@@ -43,7 +33,7 @@ def refusal(objective: Objective, x: Tensor, y: Tensor, needs: frozenset[str]) -
     x, y = (t[:SAMPLES].double() if t.is_floating_point() else t[:SAMPLES] for t in (x, y))
     reasons = walk(twin(x, y))[1]
     with twin.plain():  # forward mode may have a path of its own
-        forward = walk(twin(x, y))[1]
+        forward = walk(twin(x, y), nested=False)[1]  # what nested forward mode gets wrong, the oracle refuses itself
     for need in sorted(asked):
         reason = (reasons if need == "hvp" else forward).get(need)
         if reason:
@@ -59,50 +49,22 @@ def refusal(objective: Objective, x: Tensor, y: Tensor, needs: frozenset[str]) -
     return ""
 
 
-def walk(loss: Tensor) -> tuple[frozenset[str], dict[str, str]]:
-    """Return the derivatives that the graph of `loss` leaves, and for each of the others the operator that takes it away."""
-    reasons: dict[str, str] = {}
-    for node in _nodes(loss):
-        name = node.name()
-        if name in _WRONG_CURVATURE:
-            reasons.setdefault("curvature", f"{name} is differentiated wrongly to second order in forward mode")
-        function = getattr(node, "_forward_cls", None)
-        if function is None:
-            continue
-        reasons.setdefault("curvature", f"the custom function {function.__name__} has no second forward derivative")
-        if function.jvp is torch.autograd.Function.jvp:
-            reasons.setdefault("jvp", f"the custom function {function.__name__} defines no jvp")
-        if function.backward.__code__.co_filename == torch.autograd.function.__file__:  # wrapped by once_differentiable
-            reasons.setdefault("hvp", f"the custom function {function.__name__} is differentiable only once")
-    return DERIVATIVES - reasons.keys(), reasons
-
-
-def _nodes(loss: Tensor) -> Iterator[torch.autograd.graph.Node]:
-    stack, seen = [loss.grad_fn], set()
-    while stack:
-        node = stack.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        yield node
-        stack.extend(successor for successor, _ in node.next_functions)
-
-
 def _agrees(oracle: Oracle, params: Params, need: str, draw: int) -> bool:
     generator = torch.Generator(next(iter(params.values())).device).manual_seed(draw)
     v = {
         name: torch.randn(p.shape, generator=generator, dtype=p.dtype, device=p.device) / max(1.0, p.numel() ** 0.5)
         for name, p in params.items()
     }
+    V = {name: t.unsqueeze(0) for name, t in v.items()}
     if need == "jvp":
-        return _close(oracle.jvp(params, v)[1], _inner(oracle.grad(params)[1], v))
+        slope = _inner(oracle.grad(params)[1], v)
+        return _close(oracle.jvp(params, v)[1], slope) and _close(oracle.jvps(params, V)[1].flatten()[0], slope)
     step = 10.0 ** (-5 - draw / 2)
     ahead, behind = (oracle.grad({n: p + sign * step * v[n] for n, p in params.items()})[1] for sign in (1, -1))
     difference = {name: (ahead[name] - behind[name]) / (2 * step) for name in params}
     if need == "hvp":
         return _close(_flat(oracle.hvp(params, v)[1]), _flat(difference))
-    bend = oracle.curvature(params, {name: t.unsqueeze(0) for name, t in v.items()})[2]
-    return _close(bend.flatten()[0], _inner(difference, v))
+    return _close(oracle.curvature(params, V)[2].flatten()[0], _inner(difference, v))
 
 
 def _inner(a: Params, b: Params) -> Tensor:

@@ -8,65 +8,29 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.func import functional_call, grad, jvp, vmap
+from torch import Tensor
+from torch.func import functional_call
 
 from baselines.contract import Params
 from baselines.derivatives import (
+    added,
     clipped_to,
     count,
     curvature_products,
     detached,
     directional,
     gradient,
+    output_products,
     scaled,
     tangent_products,
 )
 from baselines.flops import Meter
+from baselines.graph import walk
+from baselines.objective import Loss, Objective  # noqa: F401 - for those who import it from here
+from baselines.taylor import Taylor, decay_products
 
-Loss = Callable[[Tensor, Tensor], Tensor]
 Batch = tuple[Tensor, Tensor]
-
-
-class Objective(nn.Module):
-    """Network, loss, penalty and coupled weight decay as one module, since `functional_call` reaches only `forward`."""
-
-    def __init__(self, network: nn.Module, loss: Loss, weight_decay: float = 0.0) -> None:
-        super().__init__()
-        self.network = network
-        self.out_loss: Loss = loss
-        self.weight_decay = weight_decay
-        self.regularised = weight_decay > 0 or hasattr(network, "penalty")
-
-    def forward(self, x: Tensor, y: Tensor, part: str = "loss") -> Tensor:
-        """Return the training loss, or one `part` of it: the `prediction` or the `penalty`."""
-        if part == "penalty":
-            return self._penalty()
-        prediction = self.network(x)
-        if part == "prediction":
-            return prediction
-        value = self.out_loss(prediction, y)
-        return value + self._penalty() if self.regularised else value
-
-    @contextmanager
-    def plain(self) -> Iterator[None]:
-        """Tell a network that defines `plain` to take its path without custom backward passes: forward mode follows."""
-        if not hasattr(self.network, "plain"):
-            yield
-            return
-        object.__setattr__(self.network, "plain", True)
-        try:
-            yield
-        finally:
-            object.__setattr__(self.network, "plain", False)
-
-    def _penalty(self) -> Tensor:
-        penalty: Callable[[], Tensor] | None = getattr(self.network, "penalty", None)
-        value = penalty() if penalty else torch.zeros(())
-        if self.weight_decay:
-            squares = torch.stack([p.square().sum() for p in self.network.parameters()])
-            value = value + 0.5 * self.weight_decay * squares.sum()
-        return value
+GLANCE = 8  # samples on which the graph of a network is looked at
 
 
 class _Step:
@@ -167,28 +131,25 @@ class Oracle:
 
     def jvps(self, params: Params, V: Params) -> tuple[Tensor, Tensor]:
         """Return f(θ) and g·v_k for K tangents, shape (K,)."""
-
-        def call() -> tuple[Tensor, Tensor]:
-            value, slopes = tangent_products(self._function(), detached(params), V)
-            return value, slopes.to(value.dtype)
-
-        return self._ask("jvps", count(V), call)
+        return self._ask_forward("jvps", params, V, self._slopes)
 
     def curvature(self, params: Params, V: Params) -> tuple[Tensor, Tensor, Tensor]:
-        """Return f(θ), g·v_k, shape (K,), and v_iᵀ∇²f v_j, shape (K, K), by exact forward mode over forward mode."""
+        """Return f(θ), g·v_k, shape (K,), and v_iᵀ∇²f v_j, shape (K, K), by exact forward mode to second order.
 
-        def call() -> tuple[Tensor, Tensor, Tensor]:
-            return curvature_products(self._function(), detached(params), V)
+        By Taylor mode, which shares the primal and composes norms correctly; by forward mode over forward mode where an
+        operation has no Taylor rule.
 
-        return self._ask("curvature", count(V), call)
+        Raises:
+            RuntimeError: that falls on an operator which PyTorch differentiates wrongly to second order.
+        """
+        return self._ask_forward("curvature", params, V, self._curvature)
 
     def gauss_newton(self, params: Params, V: Params) -> tuple[Tensor, Tensor, Tensor]:
         """Return f(θ), g·v_k, shape (K,), and v_iᵀG v_j, shape (K, K), from K forward-mode products of the predictions.
 
-        G = JᵀH_out J with the Hessian H_out of the loss in the predictions; reverse mode passes only through that
-        loss. The exact curvature of the penalty is added.
+        G = JᵀH_out J with the Hessian H_out of the loss in the predictions. The exact curvature of the penalty is added.
         """
-        return self._ask("gauss_newton", count(V), lambda: self._gauss_newton(detached(params), V))
+        return self._ask_forward("gauss_newton", params, V, self._gauss_newton)
 
     def hvp(self, params: Params, v: Params) -> tuple[Tensor, Params]:
         """Return f(θ) and the Hessian-vector product ∇²f(θ)v by reverse mode over reverse mode."""
@@ -311,27 +272,79 @@ class Oracle:
             products = torch.autograd.grad([g for g, _ in curved], self._leaves, tangents, materialize_grads=True)
         return loss.detach(), dict(zip(self._names, products, strict=True))
 
-    def _gauss_newton(self, params: Params, V: Params) -> tuple[Tensor, Tensor, Tensor]:
-        objective, y = self.objective, self._y
-        z, Z = tangent_products(self._function("prediction"), params, V)  # Z: (K, batch, outputs)
-        r = grad(objective.out_loss)(z, y)
-        HZ = vmap(lambda d: jvp(lambda out: grad(objective.out_loss)(out, y), (z,), (d,))[1])(Z)  # H_out J v_k
-        value = objective.out_loss(z, y)
-        slopes, gram = Z.flatten(1) @ r.flatten(), Z.flatten(1) @ HZ.flatten(1).T
-        if objective.regularised:
-            extra, extra_slopes, extra_gram = curvature_products(self._function("penalty"), params, V)
-            value, slopes, gram = value + extra, slopes + extra_slopes, gram + extra_gram
-        return value, slopes.to(value.dtype), gram.to(value.dtype)
+    def _ask_forward(self, kind: str, params: Params, V: Params, way: Callable[..., Any]) -> Any:
+        params = detached(params)
+        taylor = self.taylor(kind, params, V, way)
+        return self._ask(kind, count(V), lambda: way(taylor, params, V))
 
-    def _function(self, part: str = "loss") -> Callable[[Params], Tensor]:
+    def taylor(self, kind: str, params: Params, V: Params, way: Callable[..., Any]) -> Taylor | None:
+        """Return Taylor mode for `kind` on inputs like these, or None where the network has an operation without a rule.
+
+        It is tried once, with one tangent, which also tells how large the intermediate results are; not charged.
+        """
+        known, key = self.objective.taylor, (kind, self._x.shape, next(iter(params.values())).dtype)
+        if key not in known:
+            known[key] = self._tried(kind, params, {name: leaf[:1] for name, leaf in V.items()}, way)
+        return known[key]
+
+    def _tried(self, kind: str, params: Params, V: Params, way: Callable[..., Any]) -> Taylor | None:
+        leaves = {name: leaf.clone().requires_grad_() for name, leaf in params.items()}
+        with torch.enable_grad():
+            loss = self._function("loss", GLANCE)(leaves)
+        if "curvature" not in walk(loss, nested=False)[1]:  # no custom function, whose derivative is what it says
+            taylor = Taylor()
+            try:
+                way(taylor, params, V)
+            except torch.OutOfMemoryError:
+                raise
+            except (NotImplementedError, RuntimeError, TypeError):  # no rule, or the module looks into its tensors
+                pass
+            else:
+                return taylor
+        reason = walk(loss)[1].get("curvature")
+        if kind == "curvature" and reason:
+            raise RuntimeError(reason)
+        return None
+
+    def _slopes(self, taylor: Taylor | None, params: Params, V: Params) -> tuple[Tensor, Tensor]:
+        if taylor is not None:
+            return taylor.slopes(self._function(), params, V)
+        value, slopes = tangent_products(self._function(), params, V)
+        return value, slopes.to(value.dtype)
+
+    def _curvature(self, taylor: Taylor | None, params: Params, V: Params) -> tuple[Tensor, ...]:
+        if taylor is None:
+            return curvature_products(self._function(), params, V)
+        return self._decayed(taylor.curvature(self._function("undecayed"), params, V), params, V)
+
+    def _decayed(self, found: tuple[Tensor, ...], params: Params, V: Params) -> tuple[Tensor, ...]:
+        decay = self.objective.weight_decay
+        return added(found, decay_products(params, V, decay)) if decay else found
+
+    def _gauss_newton(self, taylor: Taylor | None, params: Params, V: Params) -> tuple[Tensor, ...]:
+        objective, y = self.objective, self._y
+        if taylor is None:
+            z, Z = tangent_products(self._function("prediction"), params, V)  # Z: (K, batch, outputs)
+            nested = output_products(lambda out: objective.out_loss(out, y), z, Z)
+            return (
+                added(nested, curvature_products(self._function("penalty"), params, V)) if objective.regularised else nested
+            )
+        z, Z = taylor.slopes(self._function("prediction"), params, V)
+        found: tuple[Tensor, ...] = taylor.curvature(lambda out: objective.out_loss(out["z"], y), {"z": z}, {"z": Z})
+        if objective.penalised:
+            found = added(found, taylor.curvature(self._function("own penalty"), params, V))
+        return self._decayed(found, params, V)
+
+    def _function(self, part: str = "loss", samples: int | None = None) -> Callable[[Params], Tensor]:
         """Return θ ↦ part of the objective, pure: parameters and buffers are arguments, buffers are copies."""
-        buffers = {name: buffer.clone() for name, buffer in self._buffers.items()}
+        x, y = self._x[:samples], self._y[:samples]
 
         def function(params: Params) -> Tensor:
             self._noise.manual_seed(self._seed)  # every pass over a set of tangents sees the same masks
             values = {"network." + name: params[name] for name in self._names}
+            buffers = {name: buffer.clone() for name, buffer in self._buffers.items()}
             with self.objective.plain():
-                return functional_call(self.objective, {**values, **buffers}, (self._x, self._y, part))
+                return functional_call(self.objective, {**values, **buffers}, (x, y, part))
 
         return function
 

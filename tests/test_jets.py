@@ -1,0 +1,330 @@
+"""Taylor mode: rules against reverse over reverse, networks against nested forward mode, refusals, memory and costs."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from baselines.derivatives import curvature_products, detached, tangent_products
+from baselines.flops import FlopCounter, Meter
+from baselines.jet import Jet, NoRule, Pairs
+from baselines.jet_rules import Pass
+from baselines.objective import Objective
+from baselines.offers import refusal
+from baselines.oracle import Oracle
+from baselines.taylor import Taylor
+from suite.catalog import Catalog
+from suite.trial import name_of
+from tests.jet_cases import RULES, SHAPE
+
+
+def of_variable(function):
+    """Function of named parameters, its point and tangents; the weighting keeps symmetric results from cancelling."""
+    generator = torch.Generator().manual_seed(1)
+    params = {"x": torch.randn(SHAPE, generator=generator, dtype=torch.float64)}
+    V = {"x": torch.randn(3, *SHAPE, generator=generator, dtype=torch.float64)}
+
+    def scalar(p):
+        y = function(p["x"])
+        weights = torch.linspace(0.5, 1.5, y.numel(), dtype=torch.float64).reshape(y.shape)
+        return (y * weights).sum() + (y * weights).sin().mean()
+
+    return scalar, params, V
+
+
+def reverse_over_reverse(function, params, V):
+    x = params["x"].clone().requires_grad_()
+    with sdpa_kernel(SDPBackend.MATH):  # the fused one has no second derivative
+        value = function({"x": x})
+        (g,) = torch.autograd.grad(value, x, create_graph=True)
+    rows = [torch.autograd.grad(g, x, v, retain_graph=True)[0] if g.requires_grad else 0 * x for v in V["x"]]
+    return (
+        value.detach(),
+        torch.tensordot(V["x"], g.detach(), 3),
+        torch.tensordot(torch.stack(rows), V["x"], [[1, 2, 3]] * 2),
+    )
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_rules_agree_with_reverse_over_reverse(name):
+    problem = of_variable(RULES[name])
+    expected = reverse_over_reverse(*problem)
+    tolerance = 1e-6 if name == "dtype" else 1e-10
+    for found, value in zip(Taylor().curvature(*problem), expected, strict=True):
+        torch.testing.assert_close(found.detach(), value, rtol=tolerance, atol=tolerance)
+    torch.testing.assert_close(Taylor().slopes(*problem)[1], expected[1], rtol=tolerance, atol=tolerance)
+
+
+# -- networks -------------------------------------------------------------------------------------------------------
+
+
+class Applied(nn.Module):
+    """A linear layer, then any function of its output."""
+
+    def __init__(self, function, features=9):
+        super().__init__()
+        self.linear, self.function = nn.Linear(5, features), function
+
+    def forward(self, x):
+        return self.function(self.linear(x))
+
+
+class Quartic(torch.autograd.Function):
+    """x⁴ with a jvp: first derivatives in forward mode are right, second ones are not."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x):
+        return x**4
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.save_for_backward(*inputs)
+        ctx.save_for_forward(*inputs)
+
+    @staticmethod
+    def backward(ctx, g):
+        return 4 * ctx.saved_tensors[0] ** 3 * g
+
+    @staticmethod
+    def jvp(ctx, v):
+        return 4 * ctx.saved_tensors[0] ** 3 * v
+
+
+def square(x):
+    return x.unflatten(1, (3, 3)) + 2 * torch.eye(3, dtype=x.dtype)
+
+
+def bound(network, x, y, loss=F.mse_loss, decay=0.0, dtype=torch.float64, count=3):
+    """Oracle, parameters and tangents, all drawn with one seed."""
+    network = network.to(dtype)
+    oracle = Oracle(Objective(network, loss, decay), Meter({})).bind(x.to(dtype), y.to(dtype), seed=1)
+    params = detached(dict(network.named_parameters()))
+    generator = torch.Generator().manual_seed(2)
+    V = {name: torch.randn(count, *p.shape, generator=generator, dtype=dtype) for name, p in params.items()}
+    return oracle, params, V
+
+
+def by_taylor(oracle):
+    return {kind for (kind, *_), found in oracle.objective.taylor.items() if found is not None}
+
+
+def applied(function, **options):
+    torch.manual_seed(0)
+    return bound(Applied(function), torch.randn(4, 5), torch.zeros(4), lambda out, _: out.square().sum(), **options)
+
+
+# What forward mode over forward mode gets wrong in silence: right by Taylor mode, or refused.
+RIGHT = {
+    "layer_norm": lambda x: F.layer_norm(x, (9,)),
+    "batch_norm": lambda x: F.batch_norm(x, None, None, training=True),
+    "instance_norm": lambda x: F.instance_norm(x.unflatten(1, (3, 3))),
+}
+REFUSED = {
+    "solve": lambda x: torch.linalg.solve(square(x), x[:, :3]),
+    "slogdet": lambda x: torch.linalg.slogdet(square(x))[1],
+    "logdet": lambda x: torch.logdet(square(x) @ square(x).mT),
+    "det": lambda x: torch.linalg.det(square(x)),
+    "cumprod": lambda x: x.cumprod(1),
+    "custom function": Quartic.apply,
+}
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_what_nested_forward_mode_gets_wrong_is_right(name):
+    weights = torch.linspace(0.5, 1.5, 36, dtype=torch.float64)
+    oracle, params, V = applied(lambda x: (RIGHT[name](x).flatten() * weights[: x.numel()]).sin())
+    found = oracle.curvature(params, V)[2]
+    products = [oracle.hvp(params, {n: v[k] for n, v in V.items()})[1] for k in range(3)]
+    expected = torch.stack([sum((V[n] * p[n]).flatten(1).sum(1) for n in V) for p in products])
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
+    wrong = curvature_products(oracle._function(), params, V)[2]
+    assert (wrong - expected).abs().max() > 1e-3 * expected.abs().max()  # else this test says nothing
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_has_no_rule_and_would_be_wrong_is_refused(name):
+    oracle, params, V = applied(REFUSED[name])
+    with pytest.raises(RuntimeError, match=r"to second order in forward mode|no second forward derivative"):
+        oracle.curvature(params, V)
+    reason = refusal(oracle.objective, oracle._x, oracle._y, frozenset({"curvature"}))
+    assert reason.startswith("curvature is not to be had")
+    torch.testing.assert_close(oracle.jvps(params, V)[1], oracle.gauss_newton(params, V)[1])  # first order is right
+
+
+# What Taylor mode cannot follow, in ways a module may be written: forward mode over forward mode is asked instead.
+UNFOLLOWED = {
+    "prod": lambda x: x.prod(1),
+    "detach": lambda x: x * x.detach().exp(),
+    "write into a view": lambda x: x.exp().view(4, 3, 3)[:, 0].mul(2).reshape(-1)[:4].sin_(),
+    "inverse": lambda x: torch.linalg.inv(square(x)),
+    "host": lambda x: x * float(x.shape[1]) + x.prod(1, keepdim=True),
+}
+
+
+@pytest.mark.parametrize("name", UNFOLLOWED)
+def test_without_a_rule_nested_forward_mode_answers(name):
+    oracle, params, V = applied(UNFOLLOWED[name])
+    one = {n: v[:1] for n, v in V.items()}
+    expected = curvature_products(oracle._function(), params, one)
+    for found, value in zip(oracle.curvature(params, one), expected, strict=True):
+        torch.testing.assert_close(found, value, rtol=1e-12, atol=1e-12)
+    assert by_taylor(oracle) == set()
+
+
+ENDING = {
+    "item": lambda x: x * x.sum().item(),
+    "float": lambda x: x * float(x.sum()),
+    "numpy": lambda x: x * torch.from_numpy(x.detach().numpy()),
+    "buffer": lambda x: torch.zeros(4, 9, dtype=torch.float64).add_(x),
+    "out": lambda x: torch.exp(x, out=torch.zeros(4, 9, dtype=torch.float64)),
+    "view in place": lambda x: x.view(4, 3, 3).mul_(2) + x.view(4, 3, 3),
+    "bits": lambda x: x.view(torch.int64).view(torch.float64),
+    "data": lambda x: x.data.exp(),
+    "random": lambda x: torch.normal(x, 1.0),
+    "eigenvalues": lambda x: torch.linalg.eigvalsh(square(x)),
+}
+
+
+@pytest.mark.parametrize("name", ENDING)
+def test_no_derivative_is_lost(name):
+    """Leaving the pass by whatever door ends it, rather than to go on with a bare value."""
+    jet = Jet(torch.randn(4, 9, dtype=torch.float64), torch.ones(1, 4, 9, dtype=torch.float64), None)
+    with torch.no_grad(), Pass(Pairs.symmetric(1)), pytest.raises((NoRule, RuntimeError, TypeError)):
+        ENDING[name](jet)
+
+
+def test_a_jet_outside_of_its_pass_is_refused():
+    with pytest.raises(NoRule, match="met a jet outside of its pass"):
+        Jet(torch.ones(3), torch.ones(1, 3), None).exp()
+
+
+def networks():
+    catalog = Catalog()
+    found = [catalog.parse("network", entry.name) for entry in catalog.entries("network") if all(entry.fields.values())]
+    dear = {"resnet18": pytest.mark.slow}
+    return [
+        pytest.param(network, id=name_of(network), marks=dear.get(name_of(network), ()))
+        for network in found
+        if "curvature" in network.offers
+    ]
+
+
+def shape_for(network):
+    for shape in ((5,), (1, 8, 8), ()):
+        try:
+            network.build(shape, 3)
+        except ValueError:
+            continue
+        return shape
+    raise AssertionError(f"no shape fits {network}")
+
+
+@pytest.mark.parametrize("network", networks())
+def test_networks_of_the_suite_go_by_taylor_mode(network):
+    shape = shape_for(network)
+    torch.manual_seed(0)
+    x = torch.randn(4, *shape) if shape else torch.zeros(4, 0)
+    oracle, params, V = bound(network.build(shape, 3), x, torch.randn(4, 3), decay=0.1, count=2)
+    nested = curvature_products(oracle._function(), params, V)
+    for found, expected in zip(oracle.curvature(params, V), nested, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
+    expected = oracle._gauss_newton(None, params, V)
+    for found, value in zip(oracle.gauss_newton(params, V), expected, strict=True):
+        torch.testing.assert_close(found, value, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(
+        oracle.jvps(params, V), tangent_products(oracle._function(), params, V), rtol=1e-10, atol=1e-10
+    )
+    assert by_taylor(oracle) == {"curvature", "gauss_newton", "jvps"}
+
+
+# -- memory, noise, costs -------------------------------------------------------------------------------------------
+
+
+class Noisy(nn.Module):
+    """Dropout, a penalty, a tied weight and a buffer that counts calls, all in one."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(5, 6), nn.Linear(6, 6)
+        self.tied = nn.Linear(6, 6)
+        self.tied.weight = self.second.weight
+        self.register_buffer("gain", torch.ones(()))
+
+    def penalty(self):
+        return self.second.weight.pow(4).sum()
+
+    def forward(self, x):
+        self.gain.mul_(2)
+        hidden = F.dropout(torch.tanh(self.first(x)), 0.5, self.training)
+        return self.gain * self.tied(self.second(hidden).sin())
+
+
+def noisy(**options):
+    torch.manual_seed(0)
+    return bound(Noisy(), torch.randn(8, 5), torch.randn(8, 6), decay=0.3, count=7, **options)
+
+
+@pytest.mark.parametrize("limit", [1, 2000, 6000, 10**9])
+def test_blocks_of_tangents_change_nothing(limit):
+    oracle, params, V = noisy()
+    function = oracle._function("undecayed")
+    taylor = Taylor(limit)
+    taylor.curvature(function, params, {name: v[:1] for name, v in V.items()})
+    for found, expected in zip(taylor.curvature(function, params, V), Taylor().curvature(function, params, V), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+    for found, expected in zip(taylor.slopes(function, params, V), Taylor().slopes(function, params, V), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_the_limit_bounds_what_is_propagated():
+    oracle, params, V = noisy()
+    sizes = []
+
+    class Spy(Taylor):
+        def _pass(self, function, params, V, pairs):
+            sizes.append((len(next(iter(V.values()))), pairs.size))
+            return super()._pass(function, params, V, pairs)
+
+    taylor = Spy(limit=12 * 8 * 8 * 6)  # values are (8, 6) numbers of 8 bytes: 1 + 4 + 4 of them fit, for blocks of two
+    function = oracle._function("prediction")
+    taylor.slopes(function, params, {name: v[:1] for name, v in V.items()})
+    scalar = lambda p: function(p).sin().sum()  # noqa: E731
+    taylor.curvature(scalar, params, {name: v[:1] for name, v in V.items()})
+    sizes.clear()
+    taylor.curvature(scalar, params, V)
+    assert max((1 + first + second) for first, second in sizes) <= 12
+    assert len(sizes) == 10  # four blocks, and each pair of them
+
+
+def test_noise_buffers_penalties_and_tied_weights():
+    oracle, params, V = noisy()
+    torch.testing.assert_close(oracle.curvature(params, V)[0], oracle.loss(params), rtol=1e-12, atol=1e-12)
+    for found, expected in zip(oracle.curvature(params, V), curvature_products(oracle._function(), params, V), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
+    assert oracle.objective.network.gain == 1
+    assert by_taylor(oracle) == {"curvature"}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_results_come_in_the_dtype_of_the_loss(dtype):
+    oracle, params, V = noisy(dtype=dtype)
+    answers = [*oracle.curvature(params, V), *oracle.gauss_newton(params, V), *oracle.jvps(params, V)]
+    assert {answer.dtype for answer in answers} == {dtype}
+    assert by_taylor(oracle) == {"curvature", "gauss_newton", "jvps"}
+
+
+def test_costs_are_those_of_the_products():
+    """One layer without inputs to differentiate: 1 + K products, and 2 + K flops an entry of the bias and the loss."""
+    torch.manual_seed(0)
+    network = nn.Linear(50, 40)
+    oracle, params, V = bound(network, torch.randn(30, 50), torch.randn(30, 40), count=4)
+    oracle.jvps(params, V)
+    ((_, flops),) = oracle.meter.memo.items()
+    products = 5 * 2 * 30 * 50 * 40
+    assert products <= flops <= products + 60 * 30 * 40
+    with FlopCounter() as counter:
+        oracle.objective.taylor["jvps", oracle._x.shape, torch.float64].slopes(oracle._function(), params, V)
+    assert counter.flops == flops
