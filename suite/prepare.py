@@ -81,7 +81,7 @@ def prepare(options: RunOptions) -> Prepared:
         items, stored, code, keep_stale=options.keep_stale, retry=options.retry, elsewhere=read_durations(store.root)
     )
     notes += [f"left out {name_of(task)}: {message}" for task, message in missing.items()]
-    notes += [f"damaged: {store.root / file}; what it held counts as missing" for file in store.damaged]
+    notes += [f"damaged: {store.root / name}; {loss}" for name, loss in store.damage()]
     return Prepared(grid_name(options.grid), catalog, items, root, store, agenda, notes)
 
 
@@ -145,12 +145,14 @@ def read_stored(store: Store) -> dict[str, Stored]:
 
 
 def read_durations(root: Path | Uri) -> Iterator[dict[str, Any]]:
-    """Yield how long the trials of all runs but `root` took; what cannot be read is passed over."""
+    """Yield how long the trials of all runs but `root` took, each once; what cannot be read is passed over."""
     for data in sorted(RUNS.glob("*/data")):
-        if data.parent.absolute() != root:
-            for file in sorted(data.glob("trials-*.parquet"))[:EARLIER_FILES]:
-                with suppress(OSError, pa.ArrowException):
-                    yield from pq.read_table(file, columns=list(DURATIONS)).to_pylist()
+        seen: set[str] = set()  # merged files lie beside those that they replace for a while
+        for file in sorted(data.glob("trials-*.parquet"))[:EARLIER_FILES] if data.parent.absolute() != root else ():
+            with suppress(OSError, pa.ArrowException):
+                rows = pq.read_table(file, columns=["key", *DURATIONS]).to_pylist()
+                yield from (row for row in rows if row["key"] not in seen)
+                seen.update(row["key"] for row in rows)
 
 
 def _try_to_write(folder: Path, made: list[Path]) -> None:
