@@ -8,6 +8,7 @@ import json
 import math
 import shutil
 import sys
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ import pyarrow.parquet as pq
 
 FORMATS = ("table", "csv", "json", "parquet", "markdown")
 MAX_ROWS = 40  # of a terminal table
+USUAL = 100  # columns where there is no terminal
 _NARROW, _WIDE, _GAP = 12, 48, 3  # characters between which a text column of a terminal table is cut; between columns
 
 
@@ -82,7 +84,7 @@ def rendered(table: pa.Table, form: str, width: int | None) -> str | bytes:
         return _json(table)
     if form == "markdown":
         return _markdown(table)
-    return _terminal(table, width or shutil.get_terminal_size((120, 40)).columns)
+    return _terminal(table, width or shutil.get_terminal_size((USUAL, 40)).columns)
 
 
 def _csv(table: pa.Table) -> str:
@@ -133,10 +135,11 @@ def _terminal(table: pa.Table, width: int) -> str:
     console = Console(file=out, width=max(width, sum(widths) + _GAP * len(widths)), force_terminal=sys.stdout.isatty(),
                       highlight=False, markup=False, emoji=False)  # fmt: skip
     console.print(grid)
-    return "\n".join(line.rstrip() for line in out.getvalue().splitlines()).strip("\n") + "\n" + _footer(table, len(widths))
+    lines = "\n".join(line.rstrip() for line in out.getvalue().splitlines()).strip("\n")
+    return f"{lines}\n{_footer(table, len(widths), width)}"
 
 
-def _footer(table: pa.Table, columns: int) -> str:
+def _footer(table: pa.Table, columns: int, width: int) -> str:
     rows = (
         f"{MAX_ROWS} of {table.num_rows} rows"
         if table.num_rows > MAX_ROWS
@@ -150,7 +153,8 @@ def _footer(table: pa.Table, columns: int) -> str:
         if hidden
         else ""
     )
-    return f"({rows}{names}; --format csv shows all)\n"
+    text = f"({rows}{names}; --format csv shows all)"
+    return textwrap.fill(text, width, break_long_words=False, break_on_hyphens=False) + "\n"
 
 
 def _fit(wanted: list[int], numeric: list[bool], width: int) -> list[int]:

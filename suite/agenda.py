@@ -17,6 +17,7 @@ from suite.tuning import choose
 
 Row = Mapping[str, Any]  # of the table `trials`
 OVERRUN = 1.25  # a trial that runs longer than expected is taken to end after so many times what it has run
+FIRST, PART = 5, 0.1  # trials, and the part of all of them, of which the lesser number makes an estimate
 OUTCOME = (
     "status", "message", "stage", "task", "network", "optimizer", "primary", "higher_is_better", "target_gradients",
     "best_validation",
@@ -124,6 +125,14 @@ class Agenda:
     def pace(self) -> Pace:
         """How long trials take, as far as that is known."""
         return self._pace
+
+    @property
+    def is_paced(self) -> bool:
+        """Whether enough is known to say how long the rest takes: a handful of trials, or all that is left timed before."""
+        timed = self._pace.here.total()
+        if timed >= min(FIRST, PART * (timed + self.left)):
+            return True
+        return all(self._pace.is_timed(method) for method, (count, _) in self._load.items() if count > 0)
 
     def kinds(self) -> dict[Method, Trial]:
         """One trial of each kind of what could be handed out now: those of a kind take the same memory."""

@@ -101,7 +101,9 @@ class Catalog:
         except ValueError as error:
             if re.search(rf"\b{entry.name}\b", str(error)):
                 raise
-            raise ValueError(f"{entry.name}: {error}") from error
+            first, _, rest = str(error).partition(" ")
+            text = f"{first} of {entry.name} {rest}" if first in known else f"{entry.name}: {error}"
+            raise ValueError(text) from error
 
     def trial(self, spec: dict[str, Any]) -> Trial:
         """Return the trial of a spec, the inverse of `Trial.spec`: its key is the same.

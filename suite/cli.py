@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import sysconfig
 import traceback
@@ -209,6 +210,9 @@ def _checked(given: dict[str, Any]) -> RunOptions:
     from suite.grids import find
     from suite.run import RunOptions
 
+    is_named = bool(given["address"]) and given["address"] != os.environ.get("RAY_ADDRESS")
+    if given["local"] and is_named:  # one that only the environment names is no contradiction
+        raise ValueError(f"--local runs in this process and joins no cluster; leave it or --address {given['address']} out")
     several = ("tasks", "networks", "optimizers", "plugins", "retry")
     values = given | {name: tuple(given[name] or ()) for name in several}
     numbers = {
@@ -218,6 +222,8 @@ def _checked(given: dict[str, Any]) -> RunOptions:
         "timeout": o.positive("--timeout", given["timeout"], "number of seconds"),
     }
     options = RunOptions(**values | numbers | {"retry": tuple(map(str, values["retry"]))})
+    if not options.local and options.address in (None, "", "local"):
+        o.bearable(options.workers, options.cpus_per_trial)
     catalog = Catalog(options.plugins)
     for kind in ("task", "network", "optimizer"):
         for text in values[f"{kind}s"]:

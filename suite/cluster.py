@@ -22,7 +22,7 @@ from ray.exceptions import ActorUnavailableError, RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from suite.actor import Greeting, RayWorker, Reply
-from suite.address import asks_for_token, checked, first_line, refusal
+from suite.address import checked, first_line, refusal, unlock
 from suite.codebase import first_difference, local_variables, shipped, sources, suspects
 from suite.executor import Answer, Cause
 from suite.floor import Floor, misfit
@@ -46,6 +46,7 @@ class RayExecutor:
         *,
         address: str | None = None,
         workers: int | None = None,
+        trials: int | None = None,
         cpus: float = 1.0,
         gpus: str | None = None,
         root: Path | None = None,
@@ -59,6 +60,7 @@ class RayExecutor:
         Args:
             address: of the head of a cluster, else `RAY_ADDRESS`, else a local cluster is started.
             workers: how many at most; as many as fit by default.
+            trials: how many there are to run; there are never more workers than that.
             cpus: cores of one worker, also its threads.
             gpus: share of a GPU of one worker, "auto", or None for a whole one where there are any.
             root: folder of the data that workers read by themselves, on every machine.
@@ -74,14 +76,16 @@ class RayExecutor:
         self.gpus = 0  # of the cluster, if workers use them
         self.notes: list[str] = []
         self._address = checked(address or os.environ.get("RAY_ADDRESS"))
-        self._workers, self._cpus, self._timeout = workers, cpus, timeout
+        most = min(filter(None, (workers, trials)), default=None)
+        self._cores = int(cpus * (most or 0)) if workers else 0  # that a cluster of our own says to have, at least
+        self._cpus, self._timeout = cpus, timeout
         self._gpus = "1" if exclusive and gpus not in (None, "0") else gpus
         self._threads = max(1, int(cpus))
         self._options: dict[str, Any] = {"root": root, "plugins": plugins}
         self._read = data
         self._scratch = f"fosbench-{secrets.token_hex(4)}"
         self._session: Path | None = None  # Ray's folder of a local cluster
-        self._floor = Floor(cpus, 0.0, workers, is_exclusive=exclusive)
+        self._floor = Floor(cpus, 0.0, most, is_exclusive=exclusive)
         self._told: set[str] = set()
         self._has_lost = False
         self._next_look = 0.0
@@ -96,11 +100,13 @@ class RayExecutor:
         if self._address:
             _connect(self._address, self._threads)
         else:
-            self._session = _start_local(self._threads, int((self._workers or 0) * self._cpus))
+            self._session = _start_local(self._threads, self._cores)
         machines = _machines()
         devices = sum(machine.gpus for machine in machines)
         fit = sum(int(machine.cpus / self._cpus) for machine in machines if machine.gpus or not devices)
         self._floor.share = gpu_share(self._gpus, devices, fit)
+        if self._gpus == "auto" and not devices:
+            self.notes.append("no GPU here: trials run on the CPU")
         self.gpus = devices if self._floor.share else 0
         if not any(map(self._floor.fit, machines)):
             raise ValueError(misfit(self._floor, machines))
@@ -339,11 +345,10 @@ def _connect(address: str, threads: int) -> None:
     Raises:
         ValueError: no cluster answers at the address, or none that this process can join.
     """
-    is_locked = False
+    unlock(address)  # whoever imported Ray before has to have done so before that
     try:
-        is_locked = ":" in address and asks_for_token(address)
         # a job that was submitted has an environment of its own; what is set here is added to it
         os.environ["RAY_OVERRIDE_JOB_RUNTIME_ENV"] = "1"
         ray.init(address=address, runtime_env=shipped(threads), **_COMMON)
     except (OSError, RuntimeError, ValueError, RayError) as error:
-        raise ValueError(refusal(address, error, is_locked=is_locked)) from error
+        raise ValueError(refusal(address, error)) from error

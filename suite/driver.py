@@ -193,7 +193,7 @@ class Driver:
     def _standing(self) -> Standing:
         now = monotonic()
         running = [(job.trial, now - self._since[key]) for key, job in self._flying.items()]
-        seconds = self.agenda.seconds_left(running, max(1, self.executor.places))
+        seconds = self.agenda.seconds_left(running, max(1, self.executor.places)) if self.agenda.is_paced else None
         what = _longest(running) or self.share.described
         return Standing(self.tally.run, self.tally.failed, self.agenda.left, len(running), seconds, self._latest, what)
 

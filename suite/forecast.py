@@ -7,8 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from suite.address import checked
+from suite.floor import Floor, misfit
 from suite.layout import labelled
 from suite.packing import gpu_share
+from suite.places import Machine
 from suite.progress import counted, duration
 from suite.trial import Trial
 
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
 
 WORKERS = {
     "option": "",
+    "trials": ", one for each trial",
     "here": ", this process",
     "machine": ", as many as fit here; --workers N for others",
     "guess": ", as many as would fit here: the cluster was not asked, tell its number with --workers",
@@ -29,7 +33,9 @@ class Work:
     """What a run is expected to take, from how long earlier trials took."""
 
     workers: int  # that are at work at once
-    workers_from: str  # "option": asked for; "machine": fit here; "here": this process; "guess": the cluster's are unknown
+    # "option": asked for; "trials": there are no more trials; "machine": fit here; "here": this process; "guess": the
+    # cluster's are unknown
+    workers_from: str
     seconds: float | None  # until the end; null where nothing has been timed yet
     device: str | None  # "cpu", or the GPU that the timed trials ran on
     device_hours: float | None  # core hours or GPU hours of all trials together
@@ -41,13 +47,32 @@ class Work:
 
 def workers(options: RunOptions) -> int:
     """Return how many trials run at once, as far as this machine tells; another cluster is not asked."""
-    if options.workers or options.local:
-        return options.workers or 1
+    if options.local:
+        return 1
+    if options.workers:
+        return options.workers
     fit, devices = max(1, int((os.cpu_count() or 1) / options.cpus_per_trial)), _devices(options)
     if not devices:
         return fit
     share = gpu_share(options.gpus_per_trial, devices, fit)
     return max(1, min(fit, devices * int(1 / share) if 0 < share < 1 else int(devices / share) if share else fit))
+
+
+def refuse_misfit(options: RunOptions) -> None:
+    """Refuse what `run` would refuse before the first trial, as far as that can be known without starting anything.
+
+    Raises:
+        ValueError: the address of the cluster is none, or not a single worker fits on this machine, where it is the cluster.
+    """
+    if options.local or checked(options.address or os.environ.get("RAY_ADDRESS")):
+        return
+    cpus, gpus = options.cpus_per_trial, options.gpus_per_trial
+    cores, devices = max(os.cpu_count() or 1, int((options.workers or 0) * cpus)), _devices(options)
+    share = gpu_share("1" if options.retime and gpus not in (None, "0") else gpus, devices, int(cores / cpus))
+    machine = Machine("", "", float(cores), devices)
+    floor = Floor(cpus, share, options.workers, is_exclusive=options.retime)
+    if not floor.fit(machine):
+        raise ValueError(misfit(floor, [machine]))
 
 
 def forecast(options: RunOptions, prepared: Prepared, ready: list[Trial]) -> Work:
@@ -58,14 +83,16 @@ def forecast(options: RunOptions, prepared: Prepared, ready: list[Trial]) -> Wor
         prepared: the same, with its agenda.
         ready: trials that can run at once.
     """
-    agenda, pace, places = prepared.agenda, prepared.agenda.pace, workers(options)
+    agenda, pace, most = prepared.agenda, prepared.agenda.pace, workers(options)
+    places = max(1, min(most, agenda.left))
     alone, asked = agenda.seconds_left(places=1), options.gpus_per_trial
     devices = (pace.here or pace.elsewhere).most_common(1)
     device = None if not devices else devices[0][0] if asked in (None, "auto") or float(asked) else "cpu"
     share = options.cpus_per_trial if device == "cpu" else 1.0 if asked in (None, "auto") else float(asked)
     methods = [(trial.task_label, trial.network_label, trial.optimizer_label) for trial in ready]
     return Work(
-        workers=places, workers_from=_source(options), seconds=agenda.seconds_left(places=places), device=device,
+        workers=places, workers_from=_source(options) if places == most else "trials",
+        seconds=agenda.seconds_left(places=places), device=device,
         device_hours=None if alone is None else alone * share / 3600,
         shares_devices=device != "cpu" and asked == "auto", timed_here=pace.here.total(),
         timed_elsewhere=pace.elsewhere.total(), guessed=sum(not pace.is_timed(method) for method in methods),
@@ -106,8 +133,10 @@ def _devices(options: RunOptions) -> int:
 
 def _source(options: RunOptions) -> str:
     """Return where the number of workers comes from, as `Work.workers_from` has it."""
-    if options.workers or options.local:
-        return "option" if options.workers else "here"
+    if options.local:
+        return "here"
+    if options.workers:
+        return "option"
     return "guess" if _is_elsewhere(options) else "machine"
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import shutil
+import textwrap
 import tomllib
 from collections.abc import Iterator
 from typing import Any
@@ -12,7 +14,7 @@ from typing import Any
 from suite.catalog import Catalog, unknown
 from suite.source import ROOT, read
 
-NARROWEST = 60  # columns; below that a table is unreadable anyway
+NARROWEST, USUAL = 60, 100  # columns: below that a table is unreadable anyway; where there is no terminal
 GRIDS = ROOT / "suite" / "grids.py"
 CLAIMS = ROOT / "analysis" / "claims"
 KINDS = ("tasks", "networks", "optimizers", "probes", "checks", "grids", "claims")
@@ -104,8 +106,41 @@ def detail(row: dict[str, Any]) -> str:
     lines += [f"file       {row['path']}"]
     if "fields" in row:
         fields = list(_fields(row)) or ["none"]
-        lines += [f"{'' if i else 'fields':<11}{field}" for i, field in enumerate(fields)]
-    return "\n".join([*lines, "", row["doc"]])
+        lines += [_hung(f"{'' if i else 'fields':<11}{field}", 13) for i, field in enumerate(fields)]
+    return "\n".join([*lines, "", filled(row["doc"])])
+
+
+def filled(doc: str) -> str:
+    """Return a docstring with the paragraphs filled anew of which a line is wider than the terminal; examples stay."""
+    paragraphs: list[list[str]] = []
+    for line in doc.splitlines():
+        # what is set in columns, items of a list and lines of another indent begin anew
+        if not paragraphs or not _goes_on(paragraphs[-1][-1], line):
+            paragraphs.append([])
+        paragraphs[-1].append(line)
+    return "\n".join("\n".join(some) if max(map(len, some)) <= width() else _filled(some) for some in paragraphs)
+
+
+def _goes_on(before: str, line: str) -> bool:
+    is_set = any(re.search(r"\S {2,}\S|^\s*(>>>|\.\.\.)", text) for text in (before, line))
+    is_item = re.match(r"\s*([-*•]|\d+[.)]) ", line) is not None
+    return bool(before.strip() and line.strip()) and not is_set and not is_item and _indent(before) == _indent(line)
+
+
+def _filled(lines: list[str]) -> str:
+    if len(lines) == 1:
+        return _hung(lines[0], _indent(lines[0]) + 2)
+    return _hung(" " * _indent(lines[0]) + " ".join(line.strip() for line in lines), _indent(lines[0]))
+
+
+def _hung(line: str, indent: int) -> str:
+    """Return a line, broken where it is wider than the terminal."""
+    rest = {"subsequent_indent": " " * indent, "break_long_words": False, "break_on_hyphens": False}
+    return line if len(line) <= width() else textwrap.fill(line, width(), **rest)  # type: ignore[arg-type]
+
+
+def _indent(line: str) -> int:
+    return len(line) - len(line.lstrip())
 
 
 def _fields(row: dict[str, Any]) -> Iterator[str]:
@@ -115,5 +150,5 @@ def _fields(row: dict[str, Any]) -> Iterator[str]:
 
 
 def width() -> int:
-    """Return the columns of the terminal, 120 where there is none."""
-    return max(shutil.get_terminal_size((120, 24)).columns, NARROWEST)
+    """Return the columns of the terminal, 100 where there is none."""
+    return max(shutil.get_terminal_size((USUAL, 24)).columns, NARROWEST)

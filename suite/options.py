@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from enum import StrEnum
 from math import inf, nan
 from pathlib import Path
@@ -11,6 +12,7 @@ import typer
 
 from suite.trial import Status
 
+OVERLOAD = 4  # workers for each core of this machine, at most
 WHAT, WHERE, HOW = "What runs", "Where it runs", "What is repeated"
 
 Plugins = Annotated[
@@ -103,6 +105,18 @@ def positive(option: str, text: str | None, what: str = "number") -> float | Non
     if not 0 < number(text) < inf:
         raise ValueError(f"{option} must be a positive {what}: {text!r}")
     return float(text)
+
+
+def bearable(workers: int | None, cpus: float) -> None:
+    """Look whether this machine can bear so many workers; a few more than it has cores are fine.
+
+    Raises:
+        ValueError: they are far too many.
+    """
+    cores = os.cpu_count() or 1
+    if workers and workers * cpus > max(OVERLOAD * cores, cpus):
+        most = max(1, int(OVERLOAD * cores / cpus))
+        raise ValueError(f"--workers must be {most} or less on this machine, which has {cores} cores: {workers}")
 
 
 def number(text: str) -> float:

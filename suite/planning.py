@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from suite import staleness
-from suite.forecast import Work, forecast, lines
-from suite.layout import labelled, listed, tallied
+from suite.forecast import Work, forecast, lines, refuse_misfit
+from suite.layout import hanging, labelled, listed, tallied
 from suite.progress import counted
 from suite.staleness import Cause
 from suite.trial import Status, Trial
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 ENOUGH, BETTER = 6, 8  # tasks or seeds that a comparison needs
 SHOWN = 10  # reasons and causes that are listed for people
+TEXT = 29  # columns before what is said about a count
 STAGES = {"tune": "tuning", "eval": "evaluation", "retime": "timing again"}
 
 
@@ -69,7 +70,10 @@ def plan(options: RunOptions, form: str = "table") -> str:
     """
     from suite.prepare import prepare
 
-    made = planned(options, prepare(options))
+    prepared = prepare(options)
+    if prepared.agenda.left:  # else nothing starts
+        refuse_misfit(options)
+    made = planned(options, prepared)
     return json.dumps(asdict(made), indent=2) if form == "json" else "\n".join(_lines(made))
 
 
@@ -144,7 +148,9 @@ def _lines(made: Plan) -> Iterator[str]:
     yield from (labelled(*_note(note)) for note in made.notes)
     if made.skipped:
         yield labelled("to skip", f"{counted(sum(each.trials for each in made.skipped), 'trial')}, which cannot work")
-        yield from _shown([tallied("", each.trials, f"on {listed(each.tasks)}: {each.reason}") for each in made.skipped])
+        yield from _shown(
+            [tallied("", each.trials, f"on {listed(each.tasks)}: {each.reason}") for each in made.skipped], "reason"
+        )
 
 
 def _why_again(made: Plan) -> Iterator[str]:
@@ -159,13 +165,14 @@ def _why_again(made: Plan) -> Iterator[str]:
 
 
 def _counted_causes(causes: list[Cause]) -> Iterator[str]:
-    return _shown([tallied("", cause.trials, listed(cause.changes)) for cause in causes])
+    return _shown([tallied("", cause.trials, listed(cause.changes)) for cause in causes], "cause")
 
 
-def _shown(lines: list[str]) -> Iterator[str]:
+def _shown(lines: list[str], noun: str) -> Iterator[str]:
     yield from lines[:SHOWN]
-    if len(lines) > SHOWN:
-        yield tallied("", len(lines) - SHOWN, "more like these; --format json lists all")
+    if len(lines) > SHOWN:  # without a number in the column of the trials, as it counts something else
+        more = f"and {counted(len(lines) - SHOWN, f'more {noun}')}; --format json lists all"
+        yield hanging(" " * TEXT, more)
 
 
 def _note(note: str) -> tuple[str, str]:

@@ -47,7 +47,7 @@ class Progress:
         self._bar: Bar | None = None
         self._last: Standing | None = None
         self._moved = self._printed = monotonic()  # when something finished, when a line was printed
-        self._told = -1  # trials done by the last line
+        self._told, self._left = -1, 0  # trials done by the last line, and left
 
     def __enter__(self) -> Progress:
         """Start the bar where there is a terminal."""
@@ -61,7 +61,7 @@ class Progress:
         """End the bar, or write the last line."""
         if self._bar:
             self._bar.stop()
-        elif self._last and self._last.done > max(self._told, 0):
+        elif self._last and self._is_news(self._last):
             self._print(str(self._last))
 
     def update(self, standing: Standing) -> None:
@@ -73,10 +73,14 @@ class Progress:
             text = str(standing) if now < self._moved + LINE_SECONDS else standing.at_length
             self._bar.update(self._task, completed=standing.done, total=standing.done + standing.left, description=text)
             return
-        is_news = standing.done > max(self._told, 0)
+        is_news = self._is_news(standing)
         if now >= self._printed + (LINE_SECONDS if is_news or self._told < 0 else QUIET_SECONDS):
             self._print(str(standing) if is_news else standing.at_length)
-            self._printed, self._told = now, standing.done
+            self._printed, self._told, self._left = now, standing.done, standing.left
+
+    def _is_news(self, standing: Standing) -> bool:
+        """Return whether something has finished since the last line, here or with another driver."""
+        return standing.done > max(self._told, 0) or (self._told >= 0 and standing.left < self._left)
 
     def log(self, message: str) -> None:
         """Write a line above the bar."""

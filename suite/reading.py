@@ -39,8 +39,8 @@ class Reader:
             raise FileNotFoundError(f"{self.folder} {_EMPTY}")
         self.selection = self.store.files()
         self.connection: duckdb.DuckDBPyConnection = connect(self.selection)
-        for name in self.store.damaged:
-            print(f"warning: damaged and set aside, to be run again: {self.folder / name}", file=sys.stderr)
+        for name, loss in self.store.damage():
+            print(f"damaged: {self.folder / name}; {loss}", file=sys.stderr)
 
     def count(self) -> int:
         """Return the number of trials."""

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping
+from contextlib import nullcontext, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -95,7 +96,9 @@ def _run(options: RunOptions, interrupt: Interrupt) -> int:
 def _drive(driver: Driver, interrupt: Interrupt, *, measures: bool) -> None:
     from suite.schema import table_from_rows
 
-    with driver.progress:
+    # Ray prints warnings of its daemons there, where only data belongs; a debugger in this process is left alone
+    quiet = nullcontext() if driver.executor.inline else redirect_stdout(sys.stderr)
+    with quiet, driver.progress:
         try:
             driver.executor.start()
         except BaseException as error:
@@ -131,15 +134,16 @@ def _opening(options: RunOptions, prepared: Prepared) -> str:
     from suite.progress import counted
 
     address = options.address or os.environ.get("RAY_ADDRESS")
-    if not prepared.agenda.left:
+    left = prepared.agenda.left
+    if not left:
         how = f"{counted(len(prepared.agenda.skips), 'trial')} to note as skipped"
     elif options.local:
         how = "one after another in this process"
     elif address and address != "local":
         how = f"joining the Ray cluster at {address}"
     else:
-        how = f"starting {counted(workers(options), 'worker')}"
-    return f"{counted(prepared.agenda.left, 'trial')} to run; {how}; results go to {prepared.store.root}"
+        how = f"starting {counted(min(workers(options), left), 'worker')}"
+    return f"{counted(left, 'trial')} to run; {how}; results go to {prepared.store.root}"
 
 
 def _driver(options: RunOptions, prepared: Prepared, executor: Executor) -> Driver:
@@ -179,14 +183,18 @@ def _executor(options: RunOptions, prepared: Prepared) -> Executor:
     """Return what runs the trials: this process, or Ray."""
     plugins = {path.name: path.read_text() for path in prepared.catalog.plugins}
     if not options.local:
+        from suite.address import checked, unlock
+
+        if address := checked(options.address or os.environ.get("RAY_ADDRESS")):
+            unlock(address)  # before Ray is imported
         from suite.cluster import RayExecutor
         from tasks import sharing
 
         tasks = {item.task for item in prepared.items}
         return RayExecutor(
-            address=options.address, workers=options.workers, cpus=options.cpus_per_trial, gpus=options.gpus_per_trial,
-            root=prepared.root, plugins=plugins, timeout=options.timeout, exclusive=options.retime,
-            data=lambda: sharing.collect(tasks, prepared.root),
+            address=options.address, workers=options.workers, trials=prepared.agenda.left, cpus=options.cpus_per_trial,
+            gpus=options.gpus_per_trial, root=prepared.root, plugins=plugins, timeout=options.timeout,
+            exclusive=options.retime, data=lambda: sharing.collect(tasks, prepared.root),
         )  # fmt: skip
     import torch
 
@@ -194,6 +202,8 @@ def _executor(options: RunOptions, prepared: Prepared) -> Executor:
     from suite.worker import Worker
 
     device = "cuda" if torch.cuda.is_available() and options.gpus_per_trial != "0" else "cpu"
+    if device == "cpu" and options.gpus_per_trial == "auto":
+        _say("no GPU here: trials run on the CPU")
     threads = max(1, int(options.cpus_per_trial))
     return LocalExecutor(lambda: Worker(device=device, threads=threads, root=prepared.root, plugins=plugins))
 
@@ -240,8 +250,8 @@ def _tidied(prepared: Prepared, *, merges: bool) -> int:
         _say(f"the files in {store.root} could not be put together: {error.strerror or error}; nothing is lost")
     missing = len(prepared.agenda.outcomes.keys() - store.keys().keys())
     if missing:  # a folder that was removed, files that were damaged, a disk that never took them
-        for file in store.damaged:
-            _say(f"damaged: {store.root / file}")
+        for file, loss in store.damage():
+            _say(f"damaged: {store.root / file}; {loss}")
         _say(f"{counted(missing, 'result')} of this run not in {store.root}; the same command runs them again")
     return missing
 

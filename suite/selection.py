@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from suite.cell import Cell
+from suite.expression import near
 from suite.trial import Trial, label_of, name_of
 
 if TYPE_CHECKING:
@@ -32,7 +33,8 @@ def parse_only(text: str) -> Patterns:
     for part in re.split(r",(?![^()]*\))", text):  # commas inside parentheses belong to a label
         axis, equals, pattern = (piece.strip() for piece in part.partition("="))
         if axis not in AXES:
-            raise ValueError(f"--only knows no {axis!r}; expected {', '.join(AXES)} as in 'optimizer=fomoh*,task=digits'")
+            hint = near(axis, AXES) or f"expected {', '.join(AXES)} as in 'optimizer=fomoh*,task=digits'"
+            raise ValueError(f"--only knows no {axis!r}; {hint}")
         if not equals or not pattern:
             raise ValueError(f"--only {axis} has no pattern; write '{axis}=PATTERN', e.g. '{axis}=*'")
         patterns.setdefault(axis, []).append(pattern)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from suite import live
-from suite.layout import hanging, labelled, tallied
+from suite import grids, live
+from suite.layout import hanging, labelled, listed, tallied
 from suite.progress import counted, duration
 from suite.reading import Reader
 from suite.trial import Status
@@ -39,18 +40,19 @@ class Failure:
 class Standing:
     """What is known about a run; `status --format json` prints these fields."""
 
-    run: str  # its folder
-    trials: int  # that are stored
+    out: str  # folder of the run
+    trials: int  # that are committed
     statuses: dict[str, int]  # by how they ended
     repeated: int  # of them, those that took more than one attempt
-    drivers: list[dict[str, Any]]  # at work, or died: `is_alive`, `silent` seconds, and what suite/live.py says they tell
-    leases: int  # trials that drivers have taken
+    drivers: list[dict[str, Any]]  # at work, or died: `is_alive`, `silent_seconds`, and what suite/live.py says they tell
+    leases: int  # trials that drivers have taken: at work, or ended and not committed yet
     files: int  # that count
     commits: int
     last_commit: str | None  # time, UTC
     failures: list[Failure]
-    damaged: list[str]  # files of which the content counts as missing
+    damaged: dict[str, str]  # files that do not count: what is lost with each
     quarantined: list[str]  # files that were set aside
+    grids: list[str]  # that the committed trials belong to
 
 
 def status(out: Path | None = None, form: str = "table") -> str:
@@ -74,19 +76,19 @@ def standing(reader: Reader) -> Standing:
     counts = dict(ask.execute("SELECT status, count(*) FROM trials GROUP BY 1").fetchall())
     ((repeated,),) = ask.execute("SELECT count(*) FROM trials WHERE attempt > 1").fetchall()
     return Standing(
-        run=str(reader.folder), trials=sum(counts.values()),
+        out=str(reader.folder), trials=sum(counts.values()),
         statuses={str(end): counts[end] for end in Status if end in counts}, repeated=repeated,
         drivers=[_told(each) for each in reader.drivers], leases=len(_names(store, "leases")),
         files=sum(map(len, reader.selection.files.values())), commits=len(store.names()),
-        last_commit=_time(store.last_commit()), failures=_failures(ask), damaged=store.damaged,
-        quarantined=_names(store, "quarantine"),
+        last_commit=_time(store.last_commit()), failures=_failures(ask), damaged=dict(store.damage()),
+        quarantined=_names(store, "quarantine"), grids=_grids(ask),
     )  # fmt: skip
 
 
 def _told(driver: live.Live) -> dict[str, Any]:
     private = ("boot", "born")  # only tell whether the process is still the same
     told = {name: value for name, value in driver.told.items() if name not in private}
-    return {"driver": driver.driver, "is_alive": driver.is_alive, "silent": round(driver.silent, 1), **told}
+    return {"driver": driver.driver, "is_alive": driver.is_alive, "silent_seconds": round(driver.silent, 1), **told}
 
 
 def _names(store: Store, folder: str) -> list[str]:
@@ -94,6 +96,11 @@ def _names(store: Store, folder: str) -> list[str]:
         return sorted(name for name in store.medium.names(folder) if not name.startswith("."))
     except OSError:  # leases are of no importance to a reader
         return []
+
+
+def _grids(connection: DuckDBPyConnection) -> list[str]:
+    rows = connection.execute("SELECT DISTINCT grid FROM trials WHERE grid IS NOT NULL ORDER BY 1").fetchall()
+    return [grid for (grid,) in rows]
 
 
 def _time(seconds: float) -> str | None:
@@ -111,43 +118,66 @@ def _failures(connection: DuckDBPyConnection) -> list[Failure]:
 
 def _lines(found: Standing) -> Iterator[str]:
     """Write a standing for people."""
-    yield labelled("run", found.run)
-    yield labelled("trials", str(found.trials))
+    yield labelled("run", found.out)
+    yield labelled("trials", f"{found.trials} committed")
     yield from (tallied(name, count, Status(name).sentence) for name, count in found.statuses.items())
     if found.repeated:
         yield labelled("tried again", f"{counted(found.repeated, 'trial')} took more than one attempt; `why KEY` says more")
-    for driver in found.drivers:
-        yield from _driver(driver)
-    if not found.drivers:
-        yield labelled("at work", "nobody")
-    if found.leases and any(driver["is_alive"] for driver in found.drivers):  # nobody's lease is free for all
-        yield labelled("leases", f"{counted(found.leases, 'trial')} taken")
+    yield from _at_work(found)
     slow = "; python -m suite compact makes them few, and reading fast" if found.files > MANY_FILES else ""
     yield labelled("files", f"{found.files} in {counted(found.commits, 'commit')}{slow}")
     yield labelled("last commit", f"{found.last_commit.replace('T', ' ')[:19]} UTC" if found.last_commit else "none yet")
     yield from _failed(found.failures)
-    yield from (labelled("damaged", f"{name}; what it held counts as missing") for name in found.damaged)
+    yield from (labelled("damaged", f"{name}; {loss}") for name, loss in found.damaged.items())
     yield from (labelled("set aside", f"quarantine/{name}") for name in found.quarantined)
 
 
-def _driver(driver: dict[str, Any]) -> Iterator[str]:
+def _at_work(found: Standing) -> Iterator[str]:
+    """Say who is at work and how far they are, or how to find out what is left."""
+    alive = [driver for driver in found.drivers if driver["is_alive"]]
+    for driver in found.drivers:
+        yield from _driver(driver, is_shared=len(alive) > 1)
+    if not found.drivers:
+        yield labelled("at work", "nobody")
+    if found.leases and alive:  # nobody's lease is free for all
+        yield labelled("leases", f"{counted(found.leases, 'trial')} taken: running, or ended and not committed yet")
+    if found.grids and not alive:  # only the grid knows all that is to run
+        yield from _rest(found)
+
+
+def _rest(found: Standing) -> Iterator[str]:
+    """Say which command tells what is left. A grid of a file is stored by its name alone."""
+    known = [grid for grid in found.grids if grid in grids.names()]
+    others = [grid for grid in found.grids if grid not in known]
+    for grid in [*known, "GRID"] if others else known:
+        where = f" (GRID: the file of {listed(others)})" if grid == "GRID" else ""
+        command = f"python -m suite plan --grid {grid} --out {shlex.quote(found.out)}"
+        yield labelled("left", "to see it, add the other options of the run to:")
+        yield labelled("", f"{command}{where}")
+
+
+def _driver(driver: dict[str, Any], *, is_shared: bool) -> Iterator[str]:
     """Say who is at work and how far it is, or that it died."""
-    seen = f"last seen {duration(driver['silent'])} ago"
+    ago = f"{duration(driver['silent_seconds'])} ago"
     yield labelled("at work" if driver["is_alive"] else "died", _who(driver))
     if not driver["is_alive"]:
-        left = f" with {counted(driver['left'], 'trial')} left" if driver.get("left") else ""
-        yield labelled("", f"{seen}{left}; what it stored is kept, the same command goes on")
+        left = f", when {counted(driver['left'], 'trial')} had not ended" if driver.get("left") else ""
+        yield labelled("", f"last seen {ago}{left}; what it stored is kept, the same command goes on")
     elif "done" not in driver:
-        yield labelled("", f"{seen}: nothing has finished yet")
+        yield labelled("", f"as of {ago}: nothing has finished yet")
     else:
-        yield from _progress(driver, seen)
+        yield from _progress(driver, ago, " for it and the others" if is_shared else "")
 
 
-def _progress(driver: dict[str, Any], seen: str) -> Iterator[str]:
+def _progress(driver: dict[str, Any], ago: str, whose: str) -> Iterator[str]:
+    """Say how far a driver was when it last wrote: since then more may have been committed."""
     failed = f" ({driver['failed']} failed)" if driver["failed"] else ""
     rest = driver.get("seconds_left")
     when = f", about {duration(rest)} to go" if rest is not None and driver["left"] else ""
-    yield labelled("", f"{seen}: {driver['done']} done{failed}, {driver['left']} left, {driver['flying']} running{when}")
+    left = f"{driver['left']} left{whose}"
+    yield labelled(
+        "", f"as of {ago}: {driver['done']} done{failed} since its start, {left}, {driver['flying']} running{when}"
+    )
     for trial in driver.get("running", [])[:1]:
         yield labelled("", f"longest running: {trial['trial']} for {duration(trial['seconds'])}")
     if driver.get("best"):

@@ -19,7 +19,8 @@ import os
 import platform
 import secrets
 import time
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -64,7 +65,8 @@ class Store:
         medium: what keeps the files.
         checksums: what verifies them.
         damaged: files found damaged or missing by the last reading, relative to the run folder. What their record
-            holds does not count, so its keys are to be run again.
+            holds does not count; a key that is nowhere else is to be run again.
+        lost: of the damaged files, how many results only they held; None where that cannot be told.
         left_alone: uids of records that are not merged while a run is at work, because they are damaged.
     """
 
@@ -75,6 +77,7 @@ class Store:
         host = hashlib.sha256(platform.node().encode()).hexdigest()[:6]
         self.driver = f"{host}-{os.getpid()}-{secrets.token_hex(4)}"
         self.damaged: list[str] = []
+        self.lost: dict[str, int | None] = {}
         self.left_alone: set[str] = set()
         self._count = 0
         self._records: dict[str, Record | None] = {}  # by file name; None: unreadable
@@ -152,9 +155,15 @@ class Store:
         return news
 
     def last_commit(self) -> float:
-        """Return when the last record was written, in seconds since the epoch; 0 if there is none."""
-        stamps = [self.medium.stamp(f"commits/{name}") for name in self.names()]
-        return max((stamp.changed for stamp in stamps if stamp), default=0) / 1e9
+        """Return when the last record was made, in seconds since the epoch; 0 if there is none.
+
+        It is the time in the record, by the clock of its writer: that of the file is another one in a copy of the run.
+        """
+        return max((record.time for record in self.loose()), default=0.0)
+
+    def damage(self) -> Iterator[tuple[str, str]]:
+        """Yield every file that the last reading found damaged or missing, and what is lost with it, in words."""
+        yield from ((name, _loss(self.lost.get(name))) for name in self.damaged)
 
     def write_views(self) -> Path | Uri | None:
         """Write `views.sql`, which defines the tables in a DuckDB client started in the run folder.
@@ -185,7 +194,7 @@ class Store:
             # a file that vanished was perhaps compacted meanwhile: then there is a new record
             if not found.has_missing or names == self.names():
                 break
-        self.damaged = found.damaged
+        self.damaged, self.lost = found.damaged, _lost(found)
         for name in found.skipped & self._records.keys():  # not needed again
             del self._records[name]
         self._loose = {name: record for name in names if (record := self._records.get(name))}
@@ -337,6 +346,25 @@ class Store:
             pairs |= {(record.keys[key].origin, key) for key in keys & record.keys.keys()}
             pairs |= {pair for pair in (*record.supersedes, *record.doubles) if pair[1] in keys}
         return pairs
+
+
+def _lost(found: Survey) -> dict[str, int | None]:
+    """Return how many results only a damaged file held; None for records, and for measurements, which have no keys."""
+    lost: dict[str, int | None] = {}
+    for record in found.records:
+        gone = Counter(held.part for key, held in record.keys.items() if key not in found.holders)
+        lost |= {f"data/{file.name}": None if file.table == "checks" else gone[file.part] for file in record.files}
+    return {name: lost.get(name) for name in found.damaged}
+
+
+def _loss(results: int | None) -> str:
+    """Say what is lost with a damaged file."""
+    if results is None:
+        return "what it held counts only where it is stored elsewhere too"
+    if not results:
+        return "nothing is lost, as its rows are stored elsewhere too"
+    number = "1 result in it is" if results == 1 else f"{results} results in it are"
+    return f"{number} missing, to be run again by the command of the run"
 
 
 def _medium(root: Path | Uri) -> Medium:

@@ -6,12 +6,14 @@ import hashlib
 import json
 import os
 import shlex
+import shutil
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from suite.catalog import Catalog
-from suite.layout import labelled
+from suite.layout import WIDTH
 from suite.progress import counted
 from suite.provenance import NUMERIC, changed, fingerprint, updated
 from suite.trial import Status
@@ -25,6 +27,7 @@ _IDENTITY = (
     "task", "network", "optimizer", "seed", "stage", "budget", "precision", "schedule", "weight_decay", "clip", "alias",
 )  # fmt: skip
 _MEASURED = ("steps", "gradients", "seconds", "first_loss", "final_loss", "best_validation", "test_at_best", "final_test")
+_UNITS = {"budget": " gradient equivalents", "seconds": " s of training"}
 _ORIGIN = ("fingerprint", "commit", "started", "device", "threads", "host", "python", "torch")
 
 
@@ -42,27 +45,39 @@ def why_text(reader: Reader, key: str, plugins: tuple[Path, ...] = ()) -> str:
     row = _find(reader, key)
     measured = [name for name in _MEASURED if row[name] is not None]
     lines = [
-        *(f"{name:<17}{row[name]}" for name in ("key", "grid", *_IDENTITY) if row[name] not in (None, "")),
+        *(_valued(row, name, "") for name in ("key", "grid", *_IDENTITY) if row[name] not in (None, "")),
         _line("status", f"{row['status']}: {Status(row['status']).sentence}"),
-        *([f"{'message':<17}{row['message']}"] if row["message"] else []),
+        *([_line("message", row["message"])] if row["message"] else []),
         *_attempts(row),
-        *(f"{name:<17}{row[name]:.6g}" for name in measured),
+        *(_valued(row, name, ".6g") for name in measured),
         *_timing(reader, row),
         *(f"{name:<17}{row[name]}" for name in _ORIGIN if row[name] not in (None, "")),
         *_kept(reader, row["key"]),
         *_today(row, plugins),
         *_flight(reader, row["key"]),
-        _again(reader, row),
-        f"{'spec':<17}{row['spec']}",
+        *_again(reader, row),
+        _line("spec", row["spec"]),
     ]
     return "\n".join(lines)
 
 
 def _line(label: str, text: str) -> str:
-    return labelled(label, text, COLUMNS)
+    """Write a label and a text beside it, as wide as the terminal; whatever has no blanks is never broken."""
+    lines = textwrap.wrap(text, max(_width() - COLUMNS, COLUMNS), break_long_words=False, break_on_hyphens=False) or [""]
+    return "\n".join([f"{label:<{COLUMNS}}{lines[0]}".rstrip(), *(" " * COLUMNS + line for line in lines[1:])])
+
+
+def _valued(row: Row, name: str, form: str) -> str:
+    return _line(name, f"{row[name]:{form}}{_UNITS.get(name, '')}")
+
+
+def _width() -> int:
+    return shutil.get_terminal_size((WIDTH, 1)).columns
 
 
 def _find(reader: Reader, key: str) -> Row:
+    if not key.strip():
+        raise ValueError("KEY is empty; expected the key of a trial, or its first characters, such as 3f9a")
     found = reader.connection.sql("SELECT * FROM trials WHERE starts_with(key, $1) ORDER BY key LIMIT 4", params=[key])
     rows = found.to_arrow_table().to_pylist()  # through Arrow, since DuckDB itself needs pytz for a time with a zone
     if not rows:
@@ -150,7 +165,7 @@ def _outside(row: Row, plugins: tuple[Path, ...]) -> str:
     return f"{who} came from a plugin; add {options}" if missing else ""
 
 
-def _again(reader: Reader, row: Row) -> str:
+def _again(reader: Reader, row: Row) -> Iterator[str]:
     """Say how to run the trial again in its run: by the command that made it, narrowed down to its cell and its end."""
     labels = ("task", "network", "optimizer")
     condition = " AND ".join(f"{name} = ${index}" for index, name in enumerate((*labels, "status"), 1))
@@ -159,8 +174,13 @@ def _again(reader: Reader, row: Row) -> str:
     ((number,),) = reader.connection.execute(sql, values).fetchall()
     only = ",".join(f"{name}={_literal(row[name])}" for name in labels)
     others = "this trial alone" if number == 1 else f"the {counted(number, 'trial')} of this cell that ended {row['status']}"
-    command = f"--only {shlex.quote(only)} --retry {row['status']}"
-    return f"{'again':<17}add this to the command of the run, to repeat {others}:\n{'':<17}{command}"
+    yield _line("again", f"add this to the command of the run, to repeat {others}:")
+    selected, repeated = f"--only {shlex.quote(only)}", f"--retry {row['status']}"
+    line = f"{'':<{COLUMNS}}{selected} {repeated}"
+    if len(line) <= _width():
+        yield line
+    else:  # a shell takes the two lines as one
+        yield from (f"{'':<{COLUMNS}}{selected} \\", f"{'':<{COLUMNS}}{repeated}")
 
 
 def _literal(label: str) -> str:

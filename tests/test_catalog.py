@@ -257,8 +257,8 @@ def test_wrong_names_get_one_sentence(wrap, method, text):
 VALUES = {
     "wrap(base=sgd,lr=fast)": "lr of wrap must be float: 'fast'",
     "wrap(base=sgd,order=1.5)": "order of wrap must be int or None: 1.5",
-    "wrap(base=sgd,lr=-1)": "wrap: lr must be positive: -1.0",
-    "wrap(base=sgd(lr=-1))": "sgd: lr must be positive: -1.0",
+    "wrap(base=sgd,lr=-1)": "lr of wrap must be positive: -1.0",
+    "wrap(base=sgd(lr=-1))": "lr of sgd must be positive: -1.0",
     "wrap(base=sgd,mode=3)": "mode of wrap must be str: 3",
 }
 

@@ -85,6 +85,10 @@ MISTAKES = {
     "timeout in words": ("run --grid smoke --timeout 5m", "--timeout must be a positive number of seconds: '5m'"),
     "endless": ("run --grid smoke --timeout inf", "--timeout must be a positive number of seconds: 'inf'"),
     "workers": ("run --grid smoke --workers 1.5", "--workers must be a whole number, 1 or more: '1.5'"),
+    "many workers": ("run --grid smoke --workers 100000", "--workers must be "),
+    "many planned": ("plan --grid smoke --workers 100000 --cpus-per-trial 0.5", " cores: 100000"),
+    "local cluster": ("run --grid smoke --local --address a:1", "--local runs in this process and joins no cluster"),
+    "axis of only": ("run --grid smoke --only optimzer=f*", "--only knows no 'optimzer'; did you mean 'optimizer'?"),
     "family": ("list --family stabel", "unknown family 'stabel'; did you mean 'stable'?"),
     "no checks": ("verify --family standard", "there are no checks in the family 'standard'"),
     "folder that is a file": ("status --out mini.py", "mini.py holds no results"),
@@ -95,7 +99,7 @@ MISTAKES = {
     "missing": ("run", "missing option '--grid'"),
     "seeds": ("run --grid smoke --seeds 0", "--seeds must be a whole number, 1 or more: '0'"),
     "seeds in words": ("run --grid smoke --seeds abc", "--seeds must be a whole number, 1 or more: 'abc'"),
-    "bad hyperparameter": ("plan --grid smoke --optimizer sgd(lr=-1)", "sgd: lr must be positive: -1.0"),
+    "bad hyperparameter": ("plan --grid smoke --optimizer sgd(lr=-1)", "lr of sgd must be positive: -1.0"),
     "choice": ("run --grid smoke --optimizer linear_multistep(start=eulr)", "of linear_multistep; did you mean 'euler'?"),
     "kind of list": ("list optimzers", "unknown kind or name 'optimzers'; did you mean 'optimizers'?"),
     "name of list": ("list adamm", "unknown kind or name 'adamm'; did you mean 'adam'?"),
@@ -166,6 +170,40 @@ def test_list_of_a_name_shows_all_about_it(capsys, name):
     code, out, err = call(capsys, "list", name)
     assert (code, err) == (0, "")
     assert [text for text in DETAILS[name] if text not in out] == []
+
+
+def test_list_fits_where_there_is_no_terminal(capsys, monkeypatch):
+    from rich.cells import cell_len
+
+    monkeypatch.delenv("COLUMNS", raising=False)
+    shown = [
+        call(capsys, *words)[1] for words in (["list"], *(["list", name] for name in ("fractional_mlp", "full", "lbfgs")))
+    ]
+    assert 90 < max(cell_len(line) for text in shown for line in text.splitlines()) <= 100
+
+
+def test_an_address_of_the_environment_does_not_forbid_local(folder, monkeypatch):
+    seen = []
+    monkeypatch.setattr("suite.run.run", lambda options: seen.append(options) or 0)
+    monkeypatch.setenv("RAY_ADDRESS", "a:1")
+    assert main(["run", "--grid", "smoke", "--local"]) == 0
+    assert seen[0].local
+
+
+FILLED = {
+    "short\nlines": "short\nlines",
+    "a " * 40 + "\nb c\n\n    x = 1": "a " * 29 + "a\n" + "a " * 10 + "b c\n\n    x = 1",
+    "  - " + "item " * 14: "  - " + "item " * 10 + "item\n    item item item",
+    ">>> 1\n" + "w" * 70: ">>> 1\n" + "w" * 70,
+}
+
+
+@pytest.mark.parametrize("doc", FILLED)
+def test_docstrings_are_filled_where_they_are_too_wide(monkeypatch, doc):
+    from suite.listing import filled
+
+    monkeypatch.setenv("COLUMNS", "60")
+    assert filled(doc) == FILLED[doc]
 
 
 @pytest.mark.parametrize(("line", "message"), [
@@ -343,14 +381,14 @@ def test_run_passes_every_option_on(folder, monkeypatch):
     monkeypatch.setattr("suite.run.run", lambda options: seen.append(options) or 1)
     line = (
         "run --grid smoke --out o --only task=wine --seeds 3 --budget 0.1x --task wine --task digits --network mlp "
-        "--optimizer sgd(lr=0.1) --data . --download --local --address a:1 --workers 2 --cpus-per-trial 2 "
+        "--optimizer sgd(lr=0.1) --data . --download --address a:1 --workers 2 --cpus-per-trial 2 "
         "--gpus-per-trial 0.25 --timeout 9 --keep-stale --retime --retry error --retry lost"
     )
     assert main(line.split()) == 1
     given = {name: value for name, value in vars(seen[0]).items() if name not in ("out", "data")}
     assert given == {
         "grid": "smoke", "only": "task=wine", "seeds": 3, "budget": "0.1x", "tasks": ("wine", "digits"),
-        "networks": ("mlp",), "optimizers": ("sgd(lr=0.1)",), "plugins": (), "download": True, "local": True,
+        "networks": ("mlp",), "optimizers": ("sgd(lr=0.1)",), "plugins": (), "download": True, "local": False,
         "address": "a:1", "workers": 2,
         "cpus_per_trial": 2.0, "gpus_per_trial": "0.25", "timeout": 9.0, "keep_stale": True,
         "retime": True, "retry": ("error", "lost"),

@@ -338,13 +338,25 @@ def test_more_than_any_node_has_is_refused(cluster, join, tmp_path, arguments, w
     assert words in said
 
 
-@pytest.mark.chaos
-def test_a_wrong_token_is_said(cluster, tmp_path):
+@pytest.mark.parametrize(("variables", "said"), [
+    ({"RAY_AUTH_TOKEN": "0" * 32}, "refuses the token of this process; set RAY_AUTH_TOKEN to that of the cluster"),
+    ({"RAY_AUTH_TOKEN": ""}, "demands a token, and there is none here; set RAY_AUTH_TOKEN to that of the cluster"),
+    ({"RAY_AUTH_MODE": "disabled"}, "demands a token, and RAY_AUTH_MODE is 'disabled'; set it to token"),
+])  # fmt: skip
+def test_a_token_that_is_wrong_or_missing_is_said_at_once(cluster, tmp_path, variables, said):
     stage = Stage(tmp_path)
-    process = cluster.drive(*stage.arguments, variables={"RAY_AUTH_TOKEN": "0" * 32})
-    code, _, said = cluster.finish(process, LIMIT)
-    assert (code, "Traceback" in said) == (2, False)
-    assert f"the cluster at {cluster.address} refuses the token of this process" in said
+    home = {"RAY_AUTH_TOKEN_PATH": str(tmp_path / "none"), **variables}
+    code, _, err = cluster.finish(cluster.drive(*stage.arguments, variables=home), LIMIT)
+    assert (code, err) == (2, f"error: the cluster at {cluster.address} {said}\n")
+
+
+def test_the_token_of_the_account_is_found(cluster, join, tmp_path):
+    join(Node(cpus=1))
+    stage = Stage(tmp_path, seconds=0.0)
+    (tmp_path / "token").write_text(cluster.variables["RAY_AUTH_TOKEN"] + "\n")
+    given = {"RAY_AUTH_TOKEN": "", "RAY_AUTH_MODE": "", "RAY_AUTH_TOKEN_PATH": str(tmp_path / "token")}
+    code, _, said = cluster.finish(cluster.drive(*stage.arguments, variables=given), LIMIT)
+    assert (code, len(stage.rows())) == (0, 1), said
 
 
 def test_a_port_where_something_else_listens_is_said_within_seconds(cluster, tmp_path):

@@ -107,6 +107,23 @@ def test_a_damaged_part_is_named_and_set_aside_and_its_trials_run_again(state, s
     assert path.name in repaired(capfd, state, sound, missing=len(keys))
 
 
+@pytest.mark.parametrize("grace", [0.0, 3600.0])
+def test_what_is_lost_with_a_file_is_said_in_the_same_words_by_all(run, sound, capfd, monkeypatch, grace):
+    monkeypatch.setattr(compaction, "HANDFUL", 1)
+    compaction.compact(Store(run), grace=grace)
+    path, _ = part(run, "trials")
+    path.write_bytes(b"")
+    loss = f"{ALL} results in it are missing" if not grace else "nothing is lost, as its rows are stored elsewhere too"
+    for verb, words in (("status", []), ("query", ["FROM trials"]), ("plan", ["--grid", str(run.parent / "grid.py")])):
+        assert f"{path.name}; {loss}" in said_by(capfd, run, verb, *words), verb
+    assert f"damaged: {path}; {loss}" in repaired(capfd, run, sound, missing=0 if grace else ALL)
+
+
+def test_what_a_lost_record_held_is_not_claimed_to_be_missing(run, capfd):
+    (run / "commits" / "00000000.json").write_bytes(b"")
+    assert "00000000.json; what it held counts only where it is stored elsewhere too" in said_by(capfd, run, "status")
+
+
 @pytest.mark.parametrize("damage", DAMAGES | TEXT)
 def test_a_damaged_record_is_named_and_its_trials_run_again(run, sound, capfd, damage):
     path = run / "commits" / "00000001.json"

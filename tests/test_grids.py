@@ -99,8 +99,8 @@ def test_only_knows_what_is_fixed_at_its_default(catalog):
 @pytest.mark.parametrize(
     ("only", "words"),
     [
-        ("optimiser=sgd", "--only knows no 'optimiser'; expected task, network, optimizer"),
-        ("sgd", "--only knows no 'sgd'"),
+        ("optimiser=sgd", "--only knows no 'optimiser'; did you mean 'optimizer'"),
+        ("sgd", "--only knows no 'sgd'; expected task, network, optimizer"),
         ("task=", "--only task has no pattern"),
         ("task=wien", "selects nothing of this grid: no task of it is called that"),
         ("task=digits,optimizer=adam", "each part matches something, but no cell matches all"),
@@ -283,6 +283,19 @@ def test_the_small_fractional_grid_has_a_control_beside_every_arm(catalog):
         assert {arms.base_of(one) for one in optimizers} == {"sgd", "adam"}
         for network in {c.network for c in here}:
             assert {"sgd", "adam"} <= {name_of(c.optimizer) for c in here if c.network == network}
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "why"),
+    [
+        ("newton", "newton is for at most 256 parameters"),
+        ("fomoh_kd(K=5000)", "K must be at most the number of parameters, 1603"),
+    ],
+)
+def test_a_method_refuses_a_network_before_anything_runs(catalog, optimizer, why):
+    refused = cell(catalog, task="wine", network="mlp(width=32)", optimizer=optimizer)
+    assert why in refused.refusal()
+    assert not cell(catalog, task="wine", network="mlp(depth=0)", optimizer="newton").refusal()
 
 
 def test_the_forward_grid_has_the_papers_experiments(catalog):

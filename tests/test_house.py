@@ -70,13 +70,13 @@ def tree():
     for package in PACKAGES:
         for folder in [ROOT / package, *sorted(p for p in (ROOT / package).iterdir() if p.is_dir() and p.name[0] != "_")]:
             indent = "  " * len(folder.relative_to(ROOT).parts)
-            out.append(f"{indent}{folder.name}/".ljust(34) + summary(folder / "__init__.py"))
+            out.append(f"{indent}{folder.name}/".ljust(33) + " " + summary(folder / "__init__.py"))
             files = [
                 p
                 for p in sorted(folder.iterdir())
                 if p.suffix in (".py", ".sql", ".toml", ".j2") and p.name != "__init__.py"
             ]
-            out += [f"{indent}  {path.name}".ljust(34) + summary(path) for path in files]
+            out += [f"{indent}  {path.name}".ljust(33) + " " + summary(path) for path in files]
     return "\n".join(line.rstrip() for line in out) + "\n"
 
 

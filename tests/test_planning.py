@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from suite import prepare
 from suite.catalog import Catalog
@@ -25,7 +27,7 @@ from suite.trial import Row
 from suite.worker import identity_of
 from tests.synthetic import SIGN_DESCENT
 
-CATALOG = Catalog()
+CATALOG, CUDA = Catalog(), torch.cuda.is_available()
 GRID = """
 from suite.cell import Cell
 
@@ -212,7 +214,10 @@ def test_many_causes_are_cut_for_people_and_complete_for_scripts(folder):
         files = sorted(fingerprint(trial)[1])
         aged([trial], *files[: index + 1])
     assert sum("changed" in line for line in lines(plan(options()))["stale"]) <= 11
-    assert len(made().stale_because) > 5
+    assert (causes := len(made().stale_because)) > 10
+    assert (
+        lines(plan(options()))["stale"][-1] == f"and {causes - 10} more cause{'s' * (causes > 11)}; --format json lists all"
+    )
 
 
 def test_what_ended_badly_is_said_to_run_again(folder):
@@ -311,8 +316,10 @@ def test_time_is_learned_from_other_runs(folder):
 
 @pytest.mark.parametrize(("changes", "workers", "said"), [
     ({"local": True}, 1, "1 worker, this process"),
+    ({"local": True, "workers": 4}, 1, "1 worker, this process"),
     ({"local": False, "workers": 5}, 5, "5 workers"),
-    ({"local": False, "cpus_per_trial": 1e9}, 1, "1 worker, as many as fit here; --workers N for others"),
+    ({"local": False, "workers": 99}, 14, "14 workers, one for each trial"),
+    ({"local": False, "cpus_per_trial": os.cpu_count()}, 1, "1 worker, as many as fit here; --workers N for others"),
     ({"local": False, "cpus_per_trial": 1e9, "address": "h:1"}, 1,
      "1 worker, as many as would fit here: the cluster was not asked, tell its number with --workers"),
 ])  # fmt: skip
@@ -332,9 +339,24 @@ def test_the_number_of_workers_and_where_it_comes_from(folder, changes, workers,
 ])  # fmt: skip
 def test_device_hours(folder, device, changes, hours, said):
     keep(tuning("sgd"), device=device, wall_seconds=3600.0, seconds=1800.0)  # of an hour each, and 14 are left
-    assert made(workers=7, **changes).work.device_hours == pytest.approx(hours)
-    assert made(workers=7, **changes).work.seconds == pytest.approx(2 * 3600)
-    assert lines(plan(options(workers=7, **changes)))["compute"] == [f"compute {said}"]
+    changes |= {"local": False, "address": "head:1", "workers": 7}
+    assert made(**changes).work.device_hours == pytest.approx(hours)
+    assert made(**changes).work.seconds == pytest.approx(2 * 3600)
+    assert lines(plan(options(**changes)))["compute"] == [f"compute {said}"]
+
+
+@pytest.mark.parametrize(("changes", "message"), [
+    ({"address": "foo"}, "no such cluster address 'foo'; expected HOST:PORT"),
+    ({"address": "127.0.0.1:abc"}, "no such cluster address '127.0.0.1:abc'"),
+    ({"address": "ray://head:10001"}, "no such cluster address 'ray://head:10001'"),
+    ({"cpus_per_trial": 1e6}, "no worker fits: each takes 1e+06 cores, and no node has more than"),
+    ({"gpus_per_trial": "999"}, "no worker fits: " if CUDA else "--gpus-per-trial 999: the cluster has no GPU"),
+])  # fmt: skip
+def test_what_run_refuses_is_refused(folder, changes, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        plan(options(local=False, **changes))
+    keep([*tuning(), *evaluation()])  # nothing is left that could not start
+    assert lines(plan(options(local=False, **changes)))["to run"] == ["to run nothing"]
 
 
 # -- what the design can decide ---------------------------------------------------------------------------------------------

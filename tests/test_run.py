@@ -379,6 +379,49 @@ def test_a_trial_that_runs_long_raises_what_is_left():
     assert agenda.seconds_left([(second, 100.0)], 50) == 25.0  # no shorter than the trial itself
 
 
+@pytest.mark.parametrize(("seeds", "needed"), [(4, 1), (20, 4), (100, 5)])
+def test_an_estimate_is_told_after_a_handful_of_trials_or_from_earlier_runs(seeds, needed):
+    items = [cell(budget=1, seeds=seeds), cell(optimizer="adam", budget=1, seeds=seeds)]
+    trials = list(items[0].trials())
+    agenda = Agenda(items, {}, lambda trial: "v1")
+    known = Agenda(items[:1], {}, lambda trial: "v1", elsewhere=[end(trials[0], wall_seconds=10.0)])
+    told = []
+    for trial in trials[: 2 * needed]:
+        told.append(agenda.is_paced)
+        agenda.settle(trial, end(trial, wall_seconds=10.0))
+    assert told.index(True) == needed
+    assert known.is_paced
+
+
+def test_trials_of_another_driver_are_news(monkeypatch):
+    now, said = [0.0], []
+    monkeypatch.setattr(progress, "monotonic", lambda: now[0])
+    shown = Progress(Console(file=io.StringIO()))
+    monkeypatch.setattr(shown, "_print", said.append)
+    with shown:
+        for now[0], left in ((0, 9), (20, 4), (25, 0)):
+            shown.update(Standing(5, 0, left, 0, None, ""))
+    assert said == ["done 5, 4 left", "done 5, 0 left"]
+
+
+@pytest.mark.parametrize(
+    ("workers", "trials", "most"), [(8, 3, 3), (2, 9, 2), (None, 3, 3), (4, None, 4), (None, None, None)]
+)
+def test_there_are_never_more_workers_than_trials(workers, trials, most):
+    from suite.cluster import RayExecutor
+
+    assert RayExecutor(workers=workers, trials=trials)._floor.workers == most
+
+
+def test_what_ray_prints_is_no_data(tmp_path, grid, monkeypatch, capsys):
+    monkeypatch.setattr("suite.local.LocalExecutor.start", lambda self: print("WARNING: many workers"))
+    for inline in (True, False):
+        monkeypatch.setattr("suite.local.LocalExecutor.inline", inline)
+        run(RunOptions(grid=str(grid), out=tmp_path / str(inline), local=True))
+        out, err = capsys.readouterr()
+        assert ("many workers" in out, "many workers" in err) == (inline, not inline)
+
+
 def test_lines_say_something_new(monkeypatch):
     now, said = [0.0], []
     monkeypatch.setattr(progress, "monotonic", lambda: now[0])

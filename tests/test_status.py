@@ -69,9 +69,9 @@ def test_a_run_that_has_just_begun(folder, capsys):
     assert main(["status"]) == 0  # the newest run, although it has no result yet
     out, err = capsys.readouterr()
     lines = [" ".join(line.split()) for line in out.splitlines()]
-    assert (lines[:2], err) == (["run results/runs/mine", "trials 0"], "")
+    assert (lines[:2], err) == (["run results/runs/mine", "trials 0 committed"], "")
     assert lines[2].startswith(f"at work process {os.getpid()} on host ")
-    assert lines[3] == "last seen 0 s ago: nothing has finished yet"
+    assert lines[3] == "as of 0 s ago: nothing has finished yet"
     assert lines[-1] == "last commit none yet"
 
 
@@ -87,16 +87,23 @@ def test_how_far_a_driver_is(folder):
     Leases(folder, "aaaaaa-1-00000000").open(0.0)
     (folder / "leases" / "k1").write_text("aaaaaa-1-00000000")
     text = text_of(folder)
-    assert "last seen 0 s ago: 7 done (1 failed), 40 left, 2 running, about 1 min 35 s to go" in text
+    assert "as of 0 s ago: 7 done (1 failed) since its start, 40 left, 2 running, about 1 min 35 s to go" in text
     assert "longest running: wine × mlp × adam, eval seed 3 for 1 min 1 s best wine accuracy 0.97 (sgd on mlp)" in text
-    assert "leases 1 trial taken" in text
+    assert "leases 1 trial taken: running, or ended and not committed yet" in text
+
+
+def test_what_is_left_for_several_drivers_is_for_all_of_them(folder):
+    begun(folder, **TOLD)
+    Pulse(folder, "bbbbbb-2-00000000", "mine").beat(TOLD)
+    assert text_of(folder).count("40 left for it and the others, 2 running") == 2
 
 
 def test_a_driver_that_died_without_a_word(folder):
     age(begun(folder, **TOLD).path, 185)
     text = text_of(folder)
     assert " died process " in text
-    assert "last seen 3 min 5 s ago with 40 trials left; what it stored is kept, the same command goes on" in text
+    said = "last seen 3 min 5 s ago, when 40 trials had not ended; what it stored is kept, the same command goes on"
+    assert said in text
     assert "at work" not in text
 
 
@@ -119,6 +126,26 @@ def test_a_driver_that_said_goodbye_is_gone(folder):
     assert "at work nobody" in text_of(folder)
 
 
+@pytest.mark.parametrize(("grid", "said"), [
+    ("smoke", "python -m suite plan --grid smoke --out {}"),
+    ("sweep", "python -m suite plan --grid GRID --out {} (GRID: the file of sweep)"),
+])  # fmt: skip
+def test_how_to_see_what_is_left_when_nobody_is_at_work(folder, grid, said):
+    pulse = begun(folder, **TOLD)
+    Store(folder).commit([trial("a", grid=grid)])
+    assert " left to see it" not in text_of(folder)
+    pulse.close()
+    assert f" left to see it, add the other options of the run to: {said.format(folder)}" in text_of(folder)
+
+
+def test_the_last_commit_is_as_old_as_its_record_and_not_as_its_file(folder):
+    Store(folder).commit([trial("a")])
+    record = folder / "commits" / "00000000.json"
+    os.utime(record, (0, 0))
+    written = json.loads(record.read_text())["time"]
+    assert json.loads(status(folder, "json"))["last_commit"] == f"{written[:19]}+00:00"
+
+
 # -- what is there ----------------------------------------------------------------------------------------------------------
 
 
@@ -139,7 +166,8 @@ def test_damaged_and_set_aside_files_are_named(folder, capsys):
     part = next((folder / "data").glob("metrics-*"))
     part.write_bytes(part.read_bytes()[:-1] + b"?")
     text = status(folder)
-    assert f"damaged      data/{part.name}" in text
+    assert f"damaged      data/{part.name};" in text
+    assert "; 1 result in it is missing, to be run again by the command of the run" in " ".join(text.split())
     assert f"set aside    quarantine/{part.name}" in text
     assert "trials       1" in text
     assert part.name in capsys.readouterr().err

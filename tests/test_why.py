@@ -104,6 +104,26 @@ def test_why(results, capsys):
     assert "stale" not in said
 
 
+def test_numbers_have_units(results, capsys):
+    said = why(capsys, first_key(capsys, results), results)
+    assert said["budget"] == "200.0 gradient equivalents"
+    assert said["seconds"].endswith(" s of training")
+
+
+@pytest.mark.parametrize("columns", [None, 60])
+def test_lines_are_as_wide_as_the_terminal(folder, capsys, monkeypatch, columns):
+    key = keep(sample(optimizer="linear_multistep(rule='ab2')"), folder / "run", message="why " * 90)
+    monkeypatch.delenv("COLUMNS", raising=False)
+    if columns:
+        monkeypatch.setenv("COLUMNS", str(columns))
+    text = call(capsys, "why", key, "--out", "run")[1]
+    long = [line for line in text.splitlines() if len(line) > (columns or 100)]
+    assert all(" " not in line[17:].strip().removesuffix(" \\").removeprefix("--only ") for line in long), long
+    assert len(long) <= (3 if columns else 0)  # paths, and what is to be pasted
+    only = text.partition(" --only ")[2].partition("\nspec")[0]
+    assert shlex.split(only.replace("\\\n", ""))[1:] == ["--retry", "completed"]  # as a shell reads two lines
+
+
 def test_the_files_that_hold_a_trial_are_named(results, capsys):
     said = why(capsys, first_key(capsys, results), results)
     files = [results / name for name in [said["record"], *said["files"].split()]]
@@ -194,7 +214,9 @@ def test_a_plugin_that_was_edited_is_named(folder, capsys):
     assert "code             plugins/sign_descent.py changed\nstale            yes" in text
 
 
-@pytest.mark.parametrize(("key", "message"), [("zz", "has a key that begins with 'zz'"), ("", "several keys begin with ''")])
+@pytest.mark.parametrize(
+    ("key", "message"), [("zz", "has a key that begins with 'zz'"), ("", "KEY is empty; expected the key of a trial")]
+)
 def test_keys_that_are_none_are_refused(results, capsys, key, message):
     code, out, err = call(capsys, "why", key, "--out", str(results))
     assert (code, out) == (2, "")
