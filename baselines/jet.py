@@ -83,7 +83,13 @@ class Jet(Tensor):
 
     @staticmethod
     def __new__(cls: type[Jet], value: Tensor, first: Tensor | None, second: Tensor | None) -> Jet:
-        """Wrap; the derivatives come in the dtype of the value."""
+        """Wrap; the derivatives come in the dtype of the value.
+
+        Raises:
+            NoRule: the value is complex.
+        """
+        if value.is_complex():
+            raise NoRule("Taylor mode has no rules for complex numbers")
         self = Tensor._make_wrapper_subclass(
             cls, value.shape, strides=value.stride(), dtype=value.dtype, device=value.device, layout=value.layout
         )

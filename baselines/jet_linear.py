@@ -49,7 +49,7 @@ def linear(func: Any, pairs: Pairs, x: Any, *rest: Any, **settings: Any) -> Any:
     apply = partial(_applied, func, getattr(value, "shape", None), rest, settings)
     first, second = (None if d is None else apply(d) for d in (x.first, x.second))
     if isinstance(value, Tensor):
-        return jet(value, first, second) if value.is_floating_point() else value
+        return jet(value, first, second) if value.is_floating_point() or value.is_complex() else value
     empty = [None] * len(value)
     return [jet(*pieces) for pieces in zip(value, first or empty, second or empty, strict=True)]
 

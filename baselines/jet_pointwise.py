@@ -60,6 +60,8 @@ def pointwise(func: Any, pairs: Pairs, *args: Any, **settings: Any) -> Tensor:
     value = func(*map(primal, args), **{name: primal(s) for name, s in settings.items()})
     if not isinstance(value, Tensor) or any(isinstance(s, Jet) for s in settings.values()):
         raise NoRule(f"{func} is not a function of single entries with one result")
+    if value.is_complex():
+        raise NoRule(f"{func} leads to complex numbers")
     if not value.is_floating_point():
         return value  # a comparison: its result jumps, and has no derivative anywhere else
     jets = [a for a in args if isinstance(a, Jet)]

@@ -21,7 +21,7 @@ def refusal(objective: Objective, x: Tensor, y: Tensor, needs: frozenset[str]) -
     """Return why `needs` cannot be had from `objective` on the batch (x, y), in one sentence; empty if they can.
 
     The derivatives are taken of a float64 copy on a few samples. `hvp` is compared with a central difference of `grad`,
-    `jvp` with the gradient, `curvature` with `hvp` where the graph leaves that, else with a central difference.
+    `jvp` with the gradient, `curvature` along two tangents with a central difference of `grad` along the first.
     """
     tracked = [name for name, _ in objective.named_buffers() if name.endswith("running_mean")]
     if tracked and not needs & {"grad", "hvp"}:
@@ -51,20 +51,21 @@ def refusal(objective: Objective, x: Tensor, y: Tensor, needs: frozenset[str]) -
 
 def _agrees(oracle: Oracle, params: Params, need: str, draw: int) -> bool:
     generator = torch.Generator(next(iter(params.values())).device).manual_seed(draw)
-    v = {
-        name: torch.randn(p.shape, generator=generator, dtype=p.dtype, device=p.device) / max(1.0, p.numel() ** 0.5)
+    V = {
+        name: torch.randn(2, *p.shape, generator=generator, dtype=p.dtype, device=p.device) / max(1.0, p.numel() ** 0.5)
         for name, p in params.items()
     }
-    V = {name: t.unsqueeze(0) for name, t in v.items()}
+    v, w = ({name: leaf[k] for name, leaf in V.items()} for k in range(2))
     if need == "jvp":
         slope = _inner(oracle.grad(params)[1], v)
-        return _close(oracle.jvp(params, v)[1], slope) and _close(oracle.jvps(params, V)[1].flatten()[0], slope)
+        return _close(oracle.jvp(params, v)[1], slope) and _close(oracle.jvps(params, V)[1][0], slope)
     step = 10.0 ** (-5 - draw / 2)
     ahead, behind = (oracle.grad({n: p + sign * step * v[n] for n, p in params.items()})[1] for sign in (1, -1))
     difference = {name: (ahead[name] - behind[name]) / (2 * step) for name in params}
     if need == "hvp":
         return _close(_flat(oracle.hvp(params, v)[1]), _flat(difference))
-    return _close(oracle.curvature(params, V)[2].flatten()[0], _inner(difference, v))
+    expected = torch.stack([_inner(difference, v), _inner(difference, w)])
+    return _close(oracle.curvature(params, V)[2][0], expected)
 
 
 def _inner(a: Params, b: Params) -> Tensor:

@@ -85,6 +85,7 @@ class Oracle:
     def rebuild(self) -> None:
         """Look up parameters and buffers again, after the network changed its shape."""
         network = self.objective.network
+        self.objective.taylor.clear()
         self._names = [name for name, _ in network.named_parameters()]
         self._leaves = [leaf for _, leaf in network.named_parameters()]
         self._buffers = dict(self.objective.named_buffers())
@@ -122,12 +123,7 @@ class Oracle:
 
     def jvp(self, params: Params, v: Params) -> tuple[Tensor, Tensor]:
         """Return f(θ) and the scalar g·v by forward mode."""
-
-        def call() -> tuple[Tensor, Tensor]:
-            value, slope = directional(self._function(), detached(params), v)
-            return value, slope.to(value.dtype)
-
-        return self._ask("jvp", 1, call)
+        return self._ask_forward("jvp", params, {name: leaf.unsqueeze(0) for name, leaf in v.items()}, self._slope)
 
     def jvps(self, params: Params, V: Params) -> tuple[Tensor, Tensor]:
         """Return f(θ) and g·v_k for K tangents, shape (K,)."""
@@ -275,36 +271,54 @@ class Oracle:
     def _ask_forward(self, kind: str, params: Params, V: Params, way: Callable[..., Any]) -> Any:
         params = detached(params)
         taylor = self.taylor(kind, params, V, way)
-        return self._ask(kind, count(V), lambda: way(taylor, params, V))
+        if taylor is None and kind == "curvature":
+            self._refuse_wrong(params)
+        return self._ask(kind, count(V), lambda: self._differentiated(kind, taylor, params, V, way))
+
+    def _differentiated(self, kind: str, taylor: Taylor | None, params: Params, V: Params, way: Callable[..., Any]) -> Any:
+        if taylor is not None:
+            if (found := _attempt(way, taylor, params, V)) is not None:
+                return found
+            self.objective.taylor[self._kind(kind, params)] = None  # the module takes another path than when it was tried
+            if kind == "curvature":
+                self._refuse_wrong(params)
+        return way(None, params, V)
 
     def taylor(self, kind: str, params: Params, V: Params, way: Callable[..., Any]) -> Taylor | None:
         """Return Taylor mode for `kind` on inputs like these, or None where the network has an operation without a rule.
 
         It is tried once, with one tangent, which also tells how large the intermediate results are; not charged.
         """
-        known, key = self.objective.taylor, (kind, self._x.shape, next(iter(params.values())).dtype)
+        known, key = self.objective.taylor, self._kind(kind, params)
         if key not in known:
-            known[key] = self._tried(kind, params, {name: leaf[:1] for name, leaf in V.items()}, way)
+            known[key] = self._tried(params, {name: leaf[:1] for name, leaf in V.items()}, way)
         return known[key]
 
-    def _tried(self, kind: str, params: Params, V: Params, way: Callable[..., Any]) -> Taylor | None:
+    def _kind(self, kind: str, params: Params) -> tuple[Any, ...]:
+        return kind, self._x.shape, next(iter(params.values())).dtype
+
+    def _tried(self, params: Params, V: Params, way: Callable[..., Any]) -> Taylor | None:
+        if "curvature" in walk(self._glance(params), nested=False)[1]:  # a custom function, whose derivative is what it says
+            return None
+        taylor = Taylor()
+        return None if _attempt(way, taylor, params, V) is None else taylor
+
+    def _refuse_wrong(self, params: Params) -> None:
+        """Refuse nested forward mode where it is silently wrong; looked at each time, as the module may change its path."""
+        if reason := walk(self._glance(params))[1].get("curvature"):
+            raise RuntimeError(reason)
+
+    def _glance(self, params: Params) -> Tensor:
         leaves = {name: leaf.clone().requires_grad_() for name, leaf in params.items()}
         with torch.enable_grad():
-            loss = self._function("loss", GLANCE)(leaves)
-        if "curvature" not in walk(loss, nested=False)[1]:  # no custom function, whose derivative is what it says
-            taylor = Taylor()
-            try:
-                way(taylor, params, V)
-            except torch.OutOfMemoryError:
-                raise
-            except (NotImplementedError, RuntimeError, TypeError):  # no rule, or the module looks into its tensors
-                pass
-            else:
-                return taylor
-        reason = walk(loss)[1].get("curvature")
-        if kind == "curvature" and reason:
-            raise RuntimeError(reason)
-        return None
+            return self._function("loss", GLANCE)(leaves)
+
+    def _slope(self, taylor: Taylor | None, params: Params, V: Params) -> tuple[Tensor, Tensor]:
+        if taylor is not None:
+            value, slopes = taylor.slopes(self._function(), params, V)
+            return value, slopes[0]
+        value, slope = directional(self._function(), params, {name: leaf[0] for name, leaf in V.items()})
+        return value, slope.to(value.dtype)
 
     def _slopes(self, taylor: Taylor | None, params: Params, V: Params) -> tuple[Tensor, Tensor]:
         if taylor is not None:
@@ -371,3 +385,13 @@ class Oracle:
         finally:
             for name, value in saved.items():
                 self._buffers[name].data = value
+
+
+def _attempt(way: Callable[..., Any], taylor: Taylor, params: Params, V: Params) -> Any:
+    """Return what Taylor mode finds, None where an operation has no rule or the module looks into its tensors."""
+    try:
+        return way(taylor, params, V)
+    except torch.OutOfMemoryError:
+        raise
+    except (NotImplementedError, RuntimeError, TypeError):
+        return None

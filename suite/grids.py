@@ -48,7 +48,7 @@ FORWARD_TASKS = (*FORWARD_SMALL_TASKS, "mnist")
 FORWARD_NETWORKS = {"mnist": ("mlp(depth=0)", "convnet")}  # of Cobb et al. 2024: 7,850 and 431,080 parameters
 FORWARD_METHODS = (  # without a subspace, or with one that is fixed; at η = 1 `fomoh` is not tuned at all
     "sgd", "adam", "fgd", "fomoh", "fomoh(lr=1.0)", "fomoh_bp", "fomoh_line_search", "randomized_subspace_newton(K=5)",
-    "mezo", "hizoo", "newton",
+    "mezo", "hizoo", "newton", "newton(safe=False)",
 )  # fmt: skip
 FORWARD_SUBSPACE_METHODS = ("fgd", "multi_tangent", "fomoh_kd", "fomoh_kd_safe", "subspace_gauss_newton")
 SUBSPACES = (2, 5, 10)

@@ -111,6 +111,12 @@ def by_taylor(oracle):
     return {kind for (kind, *_), found in oracle.objective.taylor.items() if found is not None}
 
 
+def by_reverse(oracle, params, V):
+    """VᵀHV from Hessian-vector products."""
+    products = [oracle.hvp(params, {n: v[k] for n, v in V.items()})[1] for k in range(3)]
+    return torch.stack([sum((V[n] * p[n]).flatten(1).sum(1) for n in V) for p in products])
+
+
 def applied(function, **options):
     torch.manual_seed(0)
     return bound(Applied(function), torch.randn(4, 5), torch.zeros(4), lambda out, _: out.square().sum(), **options)
@@ -137,8 +143,7 @@ def test_what_nested_forward_mode_gets_wrong_is_right(name):
     weights = torch.linspace(0.5, 1.5, 36, dtype=torch.float64)
     oracle, params, V = applied(lambda x: (RIGHT[name](x).flatten() * weights[: x.numel()]).sin())
     found = oracle.curvature(params, V)[2]
-    products = [oracle.hvp(params, {n: v[k] for n, v in V.items()})[1] for k in range(3)]
-    expected = torch.stack([sum((V[n] * p[n]).flatten(1).sum(1) for n in V) for p in products])
+    expected = by_reverse(oracle, params, V)
     torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
     wrong = curvature_products(oracle._function(), params, V)[2]
     assert (wrong - expected).abs().max() > 1e-3 * expected.abs().max()  # else this test says nothing
@@ -167,11 +172,52 @@ UNFOLLOWED = {
 @pytest.mark.parametrize("name", UNFOLLOWED)
 def test_without_a_rule_nested_forward_mode_answers(name):
     oracle, params, V = applied(UNFOLLOWED[name])
-    one = {n: v[:1] for n, v in V.items()}
-    expected = curvature_products(oracle._function(), params, one)
-    for found, value in zip(oracle.curvature(params, one), expected, strict=True):
-        torch.testing.assert_close(found, value, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(oracle.curvature(params, V)[2], by_reverse(oracle, params, V), rtol=1e-9, atol=1e-9)
     assert by_taylor(oracle) == set()
+
+
+class Switching(nn.Module):
+    """Takes one path in training and another one otherwise."""
+
+    def __init__(self, training, evaluating):
+        super().__init__()
+        self.paths = {True: training, False: evaluating}
+
+    def forward(self, x):
+        return self.paths[self.training](x)
+
+
+PLAIN, PRODUCT = torch.tanh, lambda x: x * x.prod(1, keepdim=True)
+
+
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [(PLAIN, PRODUCT), (PRODUCT, PLAIN), (PLAIN, RIGHT["layer_norm"])],
+    ids=["loses its rule", "gains one", "gains a norm"],
+)
+def test_a_module_that_takes_another_path_stays_right(first, then):
+    oracle, params, V = applied(Switching(then, first))
+    oracle.objective.eval()
+    torch.testing.assert_close(oracle.curvature(params, V)[2], by_reverse(oracle, params, V), rtol=1e-9, atol=1e-9)
+    oracle.objective.train()
+    torch.testing.assert_close(oracle.curvature(params, V)[2], by_reverse(oracle, params, V), rtol=1e-9, atol=1e-9)
+
+
+def test_a_module_whose_other_path_would_be_wrong_is_refused():
+    oracle, params, V = applied(Switching(lambda x: PRODUCT(F.layer_norm(x, (9,))), PRODUCT))
+    oracle.objective.eval()
+    oracle.curvature(params, V)
+    oracle.objective.train()
+    with pytest.raises(RuntimeError, match="NativeLayerNorm"):
+        oracle.curvature(params, V)
+
+
+def test_one_tangent_goes_by_taylor_mode_too():
+    oracle, params, V = applied(torch.tanh)
+    v = {name: leaf[0] for name, leaf in V.items()}
+    torch.testing.assert_close(oracle.jvp(params, v)[1], oracle.jvps(params, V)[1][0], rtol=1e-12, atol=1e-12)
+    assert "jvp" in by_taylor(oracle)
+    assert oracle.jvp(params, v)[1].shape == ()
 
 
 ENDING = {
@@ -184,6 +230,9 @@ ENDING = {
     "bits": lambda x: x.view(torch.int64).view(torch.float64),
     "data": lambda x: x.data.exp(),
     "random": lambda x: torch.normal(x, 1.0),
+    "complex": lambda x: x.to(torch.complex128).abs(),
+    "spectrum": lambda x: torch.fft.fft(x).abs(),
+    "pair": lambda x: torch.complex(x, x).real,
     "eigenvalues": lambda x: torch.linalg.eigvalsh(square(x)),
 }
 
