@@ -29,7 +29,7 @@ def walk(loss: Tensor, *, nested: bool = True) -> tuple[frozenset[str], dict[str
             has rules of its own.
     """
     reasons: dict[str, str] = {}
-    for node in _nodes(loss):
+    for node in nodes(loss):
         name = node.name()
         if nested and name in _WRONG_CURVATURE:
             reasons.setdefault("curvature", f"{name} is differentiated wrongly to second order in forward mode")
@@ -44,7 +44,8 @@ def walk(loss: Tensor, *, nested: bool = True) -> tuple[frozenset[str], dict[str
     return DERIVATIVES - reasons.keys(), reasons
 
 
-def _nodes(loss: Tensor) -> Iterator[torch.autograd.graph.Node]:
+def nodes(loss: Tensor) -> Iterator[torch.autograd.graph.Node]:
+    """Yield the nodes of the reverse graph of `loss`, each once."""
     stack, seen = [loss.grad_fn], set()
     while stack:
         node = stack.pop()

@@ -15,14 +15,17 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from baselines.agreement import differs
 from baselines.contract import Optimizer, Params
 from baselines.flops import Meter
-from baselines.graph import walk
+from baselines.graph import nodes, walk
 from baselines.offers import refusal
 from baselines.oracle import Loss, Objective, Oracle
 
 T = TypeVar("T")
 Closure = Callable[[], Tensor]
+FORWARD = frozenset({"jvp", "curvature"})
+HALF = "forward mode in float16 loses what it computes to its narrow range, train it in float32 or bfloat16"
 _SIGNS_OF_BACKWARD = (
     "does not require grad and does not have a grad_fn", "backward through the graph a second time",
     "backward() called inside a functorch transform",
@@ -39,8 +42,9 @@ class TorchOptimizer(torch.optim.Optimizer):
     loss (Gauss–Newton) or parts of the batch.
 
     * The parameters that require gradients are trained, in place; all belong to one group, whose `lr` schedulers change.
-    * The first step checks that the module offers what the method needs. With a batch the derivatives are compared with a
-      second computation, with a closure the graph is searched for what has no such derivative.
+    * The first step checks that the module offers what the method needs: it compares forward mode with reverse mode. With a
+      closure the first step calls it some more times to compare, and so does the first one after its code, the training
+      flags of the module or the dtype changed; the closure must compute the same loss each time.
     * Random numbers, those of dropout included, come from `seed` and the number of the step; the default generator is left
       as it was. All evaluations of one step see the same dropout masks.
     * Move the module to its device before, as for `torch.optim`. A module that changes its parameters needs a new optimizer.
@@ -69,7 +73,7 @@ class TorchOptimizer(torch.optim.Optimizer):
         self._generator = torch.Generator(trained[0].device)
         self._live = _LiveOracle(_Live(model, _no_loss), _Calls({}))
         self._batched = _TrainedOracle(Objective(model, loss or _no_loss), self._live.meter)
-        self._checked: set[Oracle] = set()
+        self._checked: set[tuple[Any, ...]] = set()
         self.method_state = method.init({name: value.clone() for name, value in self._params().items()})
 
     def step(self, closure: Closure | None = None, *, batch: tuple[Tensor, Tensor] | None = None) -> Tensor:
@@ -156,12 +160,14 @@ class TorchOptimizer(torch.optim.Optimizer):
         return oracle.first_loss
 
     def _check(self, oracle: _TrainedOracle) -> None:
-        if oracle in self._checked:
+        seen = oracle.kind()
+        if seen in self._checked:
             return
-        reason = oracle.objection(self.method.needs)
+        half = self.method.needs & FORWARD and any(leaf.dtype == torch.float16 for leaf in self._params().values())
+        reason = HALF if half else oracle.objection(self.method.needs)
         if reason:
             raise ValueError(f"{type(self.method).__name__} cannot train this module: {reason}")
-        self._checked.add(oracle)
+        self._checked.add(seen)
 
     def _params(self) -> Params:
         return {name: leaf.detach() for name, leaf in self.model.named_parameters() if leaf.requires_grad}
@@ -195,6 +201,10 @@ class _TrainedOracle(Oracle):
         trained = [(name, leaf) for name, leaf in self.objective.network.named_parameters() if leaf.requires_grad]
         self._names, self._leaves = [name for name, _ in trained], [leaf for _, leaf in trained]
 
+    def kind(self) -> tuple[Any, ...]:
+        """Return what the verdict of `objection` depends on."""
+        return (type(self),)
+
     def objection(self, needs: frozenset[str]) -> str:
         """Return why `needs` cannot be had on the batch that the oracle is bound to, in one sentence."""
         twin = copy.deepcopy(self.objective).requires_grad_(True)  # the comparison differentiates in all parameters
@@ -206,6 +216,12 @@ class _LiveOracle(_TrainedOracle):
 
     objective: _Live
 
+    def kind(self) -> tuple[Any, ...]:
+        closure = self.objective.closure
+        code = getattr(closure, "__code__", type(closure))
+        flags = tuple(module.training for module in self.objective.network.modules())
+        return type(self), code, flags, tuple(leaf.dtype for leaf in self._leaves)
+
     def objection(self, needs: frozenset[str]) -> str:
         tracked = [name for name, _ in self.objective.named_buffers() if name.endswith("running_mean")]
         if tracked and not needs & {"grad", "hvp"}:
@@ -214,8 +230,31 @@ class _LiveOracle(_TrainedOracle):
         if needs <= {"grad"}:
             return ""
         with self.frozen_buffers(), self.objective.plain():
-            reasons = walk(self.objective(self._x, self._y), nested=False)[1]
-        return next((f"{need} is not to be had: {reasons[need]}" for need in sorted(needs) if need in reasons), "")
+            loss = self.objective(self._x, self._y)
+        reasons = walk(loss, nested=False)[1]
+        mixed = any(node.name() == "ToCopyBackward0" for node in nodes(loss))  # as under autocast
+        asked = sorted(needs & FORWARD)
+        graph = next((f"{need} is not to be had: {reasons[need]}" for need in sorted(needs) if need in reasons), "")
+        return graph or (self._differing(asked, mixed) if asked else "")
+
+    def _differing(self, asked: list[str], mixed: bool) -> str:
+        """Compare forward mode with reverse mode at the present parameters; neither counted nor felt by the buffers."""
+        params = {name: leaf.detach().clone() for name, leaf in zip(self._names, self._leaves, strict=True)}
+        meter, self.meter = self.meter, _Calls({})
+        self.objective.taylor.clear()  # another closure may have operations without a rule
+        self.bind(self._x, self._y, self._seed, update_buffers=False)
+        try:
+            with self.frozen_buffers():
+                wrong = [need for need in asked if differs(self, params, need, mixed)]
+        finally:
+            self.meter = meter
+            self.bind(self._x, self._y, self._seed)
+        if not wrong:
+            return ""
+        return (
+            f"{wrong[0]} differs from reverse mode: the closure must reach the parameters through the module alone, "
+            "without torch.no_grad or detach, and compute the same loss each time"
+        )
 
     def gauss_newton(self, params: Params, V: Params) -> tuple[Tensor, Tensor, Tensor]:
         raise ValueError(

@@ -170,6 +170,9 @@ class Trial:
             return f"{self.optimizer_label} needs {' and '.join(missing)}, which {self.network_label} does not offer"
         if self.clip is not None and "grad" not in self.optimizer.needs:
             return f"clipping acts on the gradient, which {self.optimizer_label} does not ask for"
+        forward = sorted(self.optimizer.needs & {"jvp", "curvature"})
+        if self.precision == "float16" and forward:
+            return f"{self.optimizer_label} needs {' and '.join(forward)}, which float16 has no range for: use bfloat16"
         return ""
 
     def stream(self, name: str) -> int:

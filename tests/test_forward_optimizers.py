@@ -13,6 +13,7 @@ from baselines.analytic import function_oracle
 from baselines.flops import Meter
 from baselines.forward.fgd import Fgd
 from baselines.forward.fomoh import Fomoh
+from baselines.forward.fomoh_bp import FomohBP
 from baselines.forward.fomoh_kd import FomohKD
 from baselines.forward.fomoh_kd_safe import FomohKDSafe
 from baselines.forward.fomoh_line_search import FomohLineSearch
@@ -26,6 +27,9 @@ from baselines.forward.subspace_gauss_newton import SubspaceGaussNewton
 from baselines.forward.subspace_limits import SubspaceLimits, rosenbrock, shares
 from baselines.forward.tangents import KINDS, draw, gaussian
 from baselines.oracle import Objective, Oracle
+from baselines.standard.mlp import Mlp
+from suite.trial import Trial
+from tasks.wine import Wine
 
 SUBSPACE = [
     Fgd(K=3), MultiTangent(K=3), FomohKD(K=3), FomohKDSafe(K=3), SubspaceGaussNewton(K=3),
@@ -69,7 +73,7 @@ def walk(method, function, start, steps):
 def test_certificates_hold(seed):
     measurements = list(SubspaceLimits().run(seed))
     assert [m for m in measurements if not m.passed] == []
-    assert len({m.quantity for m in measurements}) == len(measurements) == 35
+    assert len({m.quantity for m in measurements}) == len(measurements) == 41
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -116,8 +120,9 @@ def test_guarded_steps_go_down(solve, seed):
     M = torch.randn(5, 5, generator=seeded(seed), dtype=torch.float64)
     F_ = torch.randn(5, generator=seeded(seed + 9), dtype=torch.float64)
     assert F_ @ solve(F_, M + M.T, 1e-3) < 0
-    assert solve(F_, torch.zeros(5, 5), 1e-3).isfinite().all()
-    assert (solve(torch.zeros(5), torch.zeros(5, 5), 1e-3) == 0).all()
+    for delta in (0.0, 1e-3):
+        assert solve(torch.ones(5), torch.zeros(5, 5), delta).isfinite().all()
+        assert (solve(torch.zeros(5), torch.zeros(5, 5), delta) == 0).all()
 
 
 def test_dependent_tangents_have_a_projection():
@@ -151,6 +156,10 @@ def test_more_tangents_than_parameters_are_refused(method):
         (lambda: FomohLineSearch(halvings=0), "halvings must be a whole number >= 1, got: 0"),
         (lambda: RandomizedSubspaceNewton(rule="rsm"), "unknown rule 'rsm'; expected one of rsn, damped, rs_rnm"),
         (lambda: RandomizedSubspaceNewton(c1=1.0), "c1 must satisfy 1 < c1 < inf, got: 1"),
+        (lambda: Fomoh(lr=-1.0), "lr must satisfy 0 < lr < inf, got: -1"),
+        (lambda: Fomoh(eps=-5.0), "eps must satisfy 0 <= eps < inf, got: -5"),
+        (lambda: FomohBP(lr=-1.0), "lr must satisfy 0 < lr < inf, got: -1"),
+        (lambda: FomohBP(eps=-5.0), "eps must satisfy 0 <= eps < inf, got: -5"),
         (lambda: Mezo(eps=0.0), "eps must satisfy 0 < eps < inf, got: 0"),
         (lambda: Hizoo(smoothing=1.0), "smoothing must satisfy 0 < smoothing < 1, got: 1"),
         (lambda: Newton(limit=3).init({"w": torch.zeros(2, 2)}), "newton is for at most 3 parameters, since H has"),
@@ -159,6 +168,20 @@ def test_more_tangents_than_parameters_are_refused(method):
 def test_mistakes_are_named(make, said):
     with pytest.raises(ValueError, match="^" + re.escape(said)):
         make()
+
+
+@pytest.mark.parametrize(
+    ("method", "precision", "said"),
+    [
+        (Fgd(), "float16", "fgd needs jvp, which float16 has no range for: use bfloat16"),
+        (Fomoh(), "float16", "fomoh needs curvature, which float16 has no range for: use bfloat16"),
+        (Fomoh(), "bfloat16", ""),
+        (Mezo(), "float16", ""),
+    ],
+)
+def test_forward_mode_in_float16_is_a_conflict(method, precision, said):
+    trial = Trial(task=Wine(), network=Mlp(), optimizer=method, budget=1, precision=precision)
+    assert trial.conflict == said
 
 
 @pytest.mark.parametrize(

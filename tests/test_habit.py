@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from baselines.contract import Optimizer
 from baselines.forward.fgd import Fgd
 from baselines.forward.fomoh import Fomoh
+from baselines.forward.fomoh_bp import FomohBP
 from baselines.forward.fomoh_kd_safe import FomohKDSafe
 from baselines.forward.hizoo import Hizoo
 from baselines.forward.mezo import Mezo
@@ -207,6 +208,79 @@ def normed(*layers):
 def test_mistakes_are_named(call, said):
     with pytest.raises(ValueError, match=re.escape(said)):
         call()
+
+
+class Paused(nn.Module):
+    """A factor that reverse mode takes for a constant."""
+
+    def forward(self, h):
+        with torch.no_grad():
+            factor = h.exp()
+        return h * factor
+
+
+def around(net):
+    captured = list(net.parameters())
+    return lambda: sum(p.square().sum() for p in captured)
+
+
+@pytest.mark.parametrize("method", [Fgd(), Fgd(K=2), Fomoh(), FomohBP()], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_a_closure_on_which_forward_and_reverse_mode_differ_is_refused(method, dtype):
+    for net, loss in ((model(Paused()).to(dtype), None), (model().to(dtype), around)):
+        before = weights(net)
+        call = loss(net) if loss else lambda net=net: F.mse_loss(net(X.to(dtype)), Y.to(dtype))
+        with pytest.raises(ValueError, match="differs from reverse mode: the closure must reach the parameters through"):
+            TorchOptimizer(net, method).step(call)
+        assert torch.equal(weights(net), before)
+        TorchOptimizer(net, Adam()).step(call)
+
+
+def test_another_closure_or_another_mode_is_compared_again():
+    net = model()
+    optimizer = TorchOptimizer(net, Fgd())
+    runs, plain = [], closure(net)
+
+    def counted():
+        runs.append(1)
+        return plain()
+
+    counts = []
+    for mode in (True, True, False, False):
+        net.train(mode)
+        optimizer.step(counted)
+        counts.append(len(runs))
+    assert counts[1] - counts[0] == counts[3] - counts[2] == 1
+    assert counts[2] - counts[1] > 2
+    assert optimizer.calls == {"jvp": 4}
+    with pytest.raises(ValueError, match="differs from reverse mode"):
+        optimizer.step(around(net))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("method", [Fgd(), Fomoh(), FomohBP()], ids=str)
+def test_right_closures_are_not_refused(method, dtype):
+    """Kinks, dropout, norms, running statistics and a loss that is linear in the parameters."""
+    layers = [nn.ReLU(), nn.Dropout(0.5), nn.LayerNorm(6), nn.BatchNorm1d(6, momentum=0.5)]
+    for seed in range(3):
+        net = model(*layers[: 4 if "grad" in method.needs else 3], seed=seed).to(dtype)
+        TorchOptimizer(net, method).step(lambda net=net: F.mse_loss(net(X.to(dtype)), Y.to(dtype)))
+
+        def mixed(net=net):
+            with torch.autocast("cpu", torch.bfloat16):
+                return F.mse_loss(net(X.to(dtype)).float(), Y)
+
+        TorchOptimizer(net, method).step(mixed)
+        line = nn.Linear(4, 1).to(dtype)
+        TorchOptimizer(line, method).step(lambda line=line: line(X.to(dtype)).sum())
+
+
+@pytest.mark.parametrize("call", [lambda net: {"closure": closure(net)}, lambda net: {"batch": (X.half(), Y.half())}])
+@pytest.mark.parametrize("method", [Fgd(), Fomoh()], ids=str)
+def test_forward_mode_in_half_precision_is_refused(method, call):
+    net = model().half()
+    with pytest.raises(ValueError, match="cannot train this module: forward mode in float16 "):
+        TorchOptimizer(net, method, F.mse_loss).step(**call(net))
 
 
 def test_batch_norm_without_forward_mode_keeps_its_statistics():

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from baselines.contract import Optimizer, Params, State, tunable
 from baselines.forward.subspace import move, plane_coefficient
 from baselines.forward.tangents import gaussian
+from baselines.ranges import check_between
 
 if TYPE_CHECKING:
     import torch
@@ -27,6 +28,11 @@ class Fomoh(Optimizer):
 
     lr: float = tunable(0.1, 1e-3, 1.0, log=True)  # η, a fraction of the Newton step along v
     eps: float = 1e-6  # ε, in units of vᵀHv; the authors' code has 1e-6, most of their tuned runs 0
+
+    def __post_init__(self) -> None:
+        """Refuse numbers out of range."""
+        check_between("lr", self.lr, 0, float("inf"))
+        check_between("eps", self.eps, 0, float("inf"), low_too=True)
 
     def init(self, params: Params) -> State:
         """Return the empty state."""

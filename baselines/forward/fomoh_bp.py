@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from baselines.contract import Optimizer, Params, State, tunable
 from baselines.forward.subspace import move, plane_coefficient
+from baselines.ranges import check_between
 
 if TYPE_CHECKING:
     import torch
@@ -25,6 +26,11 @@ class FomohBP(Optimizer):
 
     lr: float = tunable(0.1, 1e-2, 1.0, log=True)  # η, a fraction of the Newton step along g
     eps: float = 1e-6  # ε, in units of gᵀHg
+
+    def __post_init__(self) -> None:
+        """Refuse numbers out of range."""
+        check_between("lr", self.lr, 0, float("inf"))
+        check_between("eps", self.eps, 0, float("inf"), low_too=True)
 
     def init(self, params: Params) -> State:
         """Return the empty state."""

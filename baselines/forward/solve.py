@@ -31,8 +31,7 @@ def safeguarded(slopes: Tensor, matrix: Tensor, delta: float) -> Tensor:
     """
     eigenvalues, vectors = _eigen(matrix)
     size = eigenvalues.abs()
-    denominator = size + delta * size.amax().clamp(min=FLOOR)
-    return _along(vectors, slopes, -1 / denominator)
+    return _along(vectors, slopes, -1 / (size + delta * size.amax()).clamp(min=FLOOR))
 
 
 def pseudo_inverse(slopes: Tensor, matrix: Tensor) -> Tensor:

@@ -32,7 +32,10 @@ FOUR = (0.5, -0.5, 1.0, 2.0)  # a point of Rosenbrock's function with an indefin
 FOUR_GRADIENT = (149.0, -3.0, -250.0, 200.0)
 FOUR_EIGENVALUES = (-127.51837799562668, 68.39160880206441, 573.5422755969901, 891.5844935965722)
 # condition: K → E[P_ii] for the smallest, the middle and the largest of 50 eigenvalues, log-spaced from 1
-CONTRACTION = {(1e2, 5): (0.0062, 0.059, 0.360), (1e2, 25): (0.096, 0.508, 0.906), (1e4, 5): (0.00015, 0.016, 0.572)}
+CONTRACTION = {
+    (1.0, 5): (0.1, 0.1, 0.1), (1e2, 5): (0.0062, 0.059, 0.360),
+    (1e2, 25): (0.096, 0.508, 0.906), (1e4, 5): (0.00015, 0.016, 0.572),
+}  # fmt: skip
 DRAWS = 400
 
 
@@ -40,7 +43,7 @@ class SubspaceLimits(Check):
     """The optimizers on K tangents against closed forms, in float64 and through the oracle.
 
     Largest absolute errors of: full steps with K = D on a convex quadratic from its minimiser; steps at a saddle and at an
-    indefinite point of Rosenbrock's function; derivatives at a third; softmax cross-entropy through Gauss–Newton; forward
+    indefinite point of Rosenbrock's function; ten steps from Newton's; derivatives; softmax and Gauss–Newton; forward
     gradients averaged over all sign vectors, or over an orthonormal basis, from the gradient; V → 1000 V. Then the share of
     the error that one step removes by eigendirection, which is K/D only if all eigenvalues are equal.
     """
@@ -50,6 +53,7 @@ class SubspaceLimits(Check):
         generator = torch.Generator().manual_seed(seed)
         yield from _newton(generator)
         yield from _indefinite()
+        yield from _rosenbrock_newton()
         yield from _softmax()
         yield from _unbiased(generator)
         yield from _contraction(generator)
@@ -122,6 +126,24 @@ def _indefinite() -> Iterator[Measurement]:
     yield Measurement("rosenbrock_4_gradient", float(error), 0.0, 1e-11)
     error = (torch.linalg.eigvalsh(hessian) - _vector(FOUR_EIGENVALUES)).abs().max()
     yield Measurement("rosenbrock_4_eigenvalues", float(error), 0.0, 1e-10)
+
+
+def _rosenbrock_newton() -> Iterator[Measurement]:
+    """Compare the first ten iterates of K = D with those of Newton's raw steps, relative to the norm of the latter.
+
+    The starts are the same for all seeds: from other ones a nearly singular matrix may blow rounding up beyond the bound.
+    """
+    for number in (0, 1):
+        generator = torch.Generator().manual_seed(number)
+        start = torch.randn(10, generator=generator, dtype=torch.float64)
+        oracle, full = function_oracle(rosenbrock, start)
+        newton, largest = start, 0.0
+        for _ in range(10):
+            full, _ = FomohKD(lr=1.0, K=10).step(oracle, full, {}, generator, 1.0)
+            hessian = torch.autograd.functional.hessian(rosenbrock, newton)
+            newton = newton - torch.linalg.solve(hessian, torch.autograd.functional.jacobian(rosenbrock, newton))
+            largest = max(largest, float((full["theta"] - newton).norm() / newton.norm()))
+        yield Measurement(f"rosenbrock_newton_{number}", largest, 0.0, 1e-6)
 
 
 def _softmax() -> Iterator[Measurement]:
