@@ -314,7 +314,7 @@ def test_the_small_forward_grid_is_a_part_of_it(catalog):
     assert {(c.task, *c.labels) for c in small} <= {(c.task, *c.labels) for c in whole}
     assert not any(c.task.needs_data or c.refusal() for c in small)
     assert len({c.task for c in small}) >= 8
-    assert {c.budget / c.task.budget for c in small if not c.alias} == {0.2}
+    assert {(c.seeds, c.tune) for c in small if not c.alias} == {(8, 6)}
 
 
 def test_full_crosses_everything(catalog):
