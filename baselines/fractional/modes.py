@@ -130,7 +130,7 @@ def bias_gradient(G: Tensor, b: Tensor, Y: Tensor | None, alpha: float, eps: flo
     if Y is None:
         return (G.sum(0) * caputo_factor(b, alpha, eps)).to(b.dtype)
     c, s = riemann_liouville_factors(b, alpha, eps)
-    return (G.sum(0) * c + (G * Y).sum(0) * s).to(b.dtype)
+    return (G.sum(0) * c + _products(G, Y).sum(0) * s).to(b.dtype)
 
 
 MODES = {

@@ -12,8 +12,10 @@ from torch import nn
 
 from baselines.flops import Meter
 from baselines.fractional.adagl import AdaGL
+from baselines.fractional.frac_m import FracM
 from baselines.fractional.fractional_momentum import FractionalMomentum
 from baselines.fractional.gl_memory import GLMemory
+from baselines.fractional.lagged_gradient import LaggedGradient
 from baselines.fractional.lagged_terminal import LaggedTerminal
 from baselines.fractional.tempered import Tempered
 from baselines.fractional.time_fractional import TimeFractional
@@ -28,7 +30,8 @@ BASE = Sgd(lr=1e-3)
 METHODS = [
     *(GLMemory(base=BASE, K=K, convention=c, mask=c == "fcgd") for c in ("gradients", "loss", "fcgd")),
     AdaGL(base=BASE, K=K), FractionalMomentum(base=BASE, K=K),
-    Tempered(base=BASE, K=K), LaggedTerminal(base=BASE, K=K), TimeFractional(base=BASE, K=K),
+    Tempered(base=BASE, K=K), LaggedTerminal(base=BASE, K=K), TimeFractional(base=BASE, K=K), LaggedGradient(base=BASE),
+    FracM(base=BASE, K=K),
 ]  # fmt: skip
 
 
