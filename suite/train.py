@@ -85,12 +85,10 @@ def train(
 def _prepared(trial: Trial, splits: Splits, device: torch.device, memo: Memo, record: Record) -> Session | None:
     """Build the session; end the trial as skipped where network, task and optimizer cannot work together."""
     try:
-        module = built(trial, device)
-    except ValueError as error:
+        session = Session(trial, built(trial, device), placed(splits, trial, device), device, memo)
+    except ValueError as error:  # of the network, or of the method that cannot train its parameters
         record.end(Status.SKIPPED, _first_line(error))
         return None
-    splits = placed(splits, trial, device)
-    session = Session(trial, module, splits, device, memo)
     if "refusal" not in memo:
         memo["refusal"] = trial.conflict or _refusal(session)
     if memo["refusal"]:
