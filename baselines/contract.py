@@ -101,6 +101,7 @@ class Network(Contract):
 
     A built module may also define `penalty()`, a scalar added to the training loss; `open(x)`, `layers()` and
     `close(state)`, the first state, the maps from state to state and the prediction, for probes along depth;
+    `stability()`, the length of each layer's step over the largest stable one, or None where no such bound is known;
     `prolong()`, which refines it in place at the fractions of the budget that `stages` lists; and `plain = False`, which
     is set for forward mode and asks for a path without custom backward passes.
     """
@@ -126,7 +127,7 @@ class ProbeContext(NamedTuple):
     module: nn.Module  # at `params`, in training mode; buffers are restored afterwards
     optimizer: Optimizer
     params: Params
-    previous: Params  # parameters before this step
+    previous: Params  # parameters before this step; those after it for a probe `at_end`
     state: State
     oracle: Oracle  # bound to the batch of this step; what a probe asks of it is not charged
     generator: torch.Generator
@@ -135,6 +136,7 @@ class ProbeContext(NamedTuple):
 class Probe(Contract):
     """A quantity measured during training, at its own schedule."""
 
+    at_end: ClassVar[bool] = False  # measured once, after the last step, and not before
     interval: int = 100  # steps between two measurements; 0 means logarithmic: steps 0, 1, 2, 4, 8, ...
 
     def due(self, step: int) -> bool:

@@ -207,7 +207,7 @@ def verify(
 def _checked(given: dict[str, Any]) -> RunOptions:
     """Return the options of a run, after finding the mistakes that can be found before anything slow is imported."""
     from suite.catalog import Catalog
-    from suite.grids import find
+    from suite.expansion import find
     from suite.run import RunOptions
 
     is_named = bool(given["address"]) and given["address"] != os.environ.get("RAY_ADDRESS")

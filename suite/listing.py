@@ -31,7 +31,7 @@ def rows(catalog: Catalog, family: str | None = None) -> list[dict[str, Any]]:
         for entry in catalog.entries(family=family)
     ]  # fmt: skip
     if family is None:
-        from suite.grids import names
+        from suite.expansion import names
 
         docs = {node.name: ast.get_docstring(node) for node in read(GRIDS).body if isinstance(node, ast.FunctionDef)}
         listed += [

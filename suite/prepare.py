@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from suite import grids, selection
+from suite import expansion, selection
 from suite.agenda import IDENTITY, OUTCOME, Agenda, Stored
 from suite.catalog import Catalog
 from suite.medium import Uri, location
@@ -55,7 +55,7 @@ def prepare(options: RunOptions) -> Prepared:
     """
     catalog = Catalog(tuple(options.plugins))
     axes = {"task": options.tasks, "network": options.networks, "optimizer": options.optimizers}
-    items = selection.replace_axes(grids.expand(options.grid, catalog), axes, catalog)
+    items = selection.replace_axes(expansion.expand(options.grid, catalog), axes, catalog)
     items = selection.select(items, options.only)
     if any(axes.values()):
         items = selection.without_misfits(items)
@@ -95,7 +95,7 @@ def grid_name(text: str) -> str:
     name = Path(file).name
     if not dot:
         return file
-    return f"{name}-{function[1:] or 'grid'}" if function or name in grids.names() else name
+    return f"{name}-{function[1:] or 'grid'}" if function or name in expansion.names() else name
 
 
 def out_dir(options: RunOptions) -> Path:

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from suite.blocks import by_column
 
-VERSION = "1"
+VERSION = "2"
 VERSION_KEY = b"fosbench.schema"  # where the metadata of a Parquet file says it
 
 _TEXT, _INT, _SMALL, _REAL, _FLAG = pa.string(), pa.int64(), pa.int32(), pa.float64(), pa.bool_()
@@ -48,7 +48,7 @@ TABLES: dict[str, pa.Schema] = {
         precision=_TEXT, schedule=_TEXT, weight_decay=_REAL, clip=_REAL,
         status=_TEXT, message=_TEXT,
         steps=_INT, epochs=_REAL, gradients=_REAL, seconds=_REAL, warmup_seconds=_REAL, wall_seconds=_REAL, timing=_TEXT,
-        calls=_DOCUMENT, parameters=_INT, peak_bytes=_INT, memory_kind=_TEXT,
+        calls=_DOCUMENT, parameters=_INT, peak_bytes=_INT, memory_kind=_TEXT, stability_margin=_REAL,
         primary=_TEXT, higher_is_better=_FLAG,
         target=_REAL, target_step=_INT, target_epochs=_REAL, target_gradients=_REAL, target_seconds=_REAL,
         first_loss=_REAL, final_loss=_REAL, final_validation=_REAL, final_test=_REAL,

@@ -107,6 +107,15 @@ class Session:
         for name, buffer in self.module.named_buffers():
             buffer.copy_(buffers[name])
 
+    def stability_margin(self) -> float | None:
+        """Return h over the largest stable h, of the worst layer at the present point; None: no such bound is known."""
+        if not hasattr(self.module, "stability"):
+            return None
+        self.oracle.point(self.params)
+        with torch.no_grad():
+            ratios = self.module.stability()  # type: ignore[operator]
+        return None if ratios is None else float(ratios.max())
+
     def clock(self) -> float:
         """Return the time in seconds at which all work handed to the device so far is done."""
         if self.device.type == "cuda":

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from suite import grids, live
+from suite import expansion, live
 from suite.layout import hanging, labelled, listed, tallied
 from suite.progress import counted, duration
 from suite.reading import Reader
@@ -147,7 +147,7 @@ def _at_work(found: Standing) -> Iterator[str]:
 
 def _rest(found: Standing) -> Iterator[str]:
     """Say which command tells what is left. A grid of a file is stored by its name alone."""
-    known = [grid for grid in found.grids if grid in grids.names()]
+    known = [grid for grid in found.grids if grid in expansion.names()]
     others = [grid for grid in found.grids if grid not in known]
     for grid in [*known, "GRID"] if others else known:
         where = f" (GRID: the file of {listed(others)})" if grid == "GRID" else ""

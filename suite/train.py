@@ -68,6 +68,7 @@ def train(
         if session is not None:
             extra = {"calls": session.meter.calls, **_rehearsed(session)}
             yield from _loop(session, record, math.inf if timeout is None else start + timeout)
+            extra["stability_margin"] = session.stability_margin()
             yield from _test(session, record)
             record.end(Status.COMPLETED)
     except (torch.OutOfMemoryError, MemoryError) as error:
@@ -138,7 +139,7 @@ def _loop(session: Session, record: Record, deadline: float) -> Iterator[Row]:
             break
         fraction = clocks.gradients / trial.budget
         session.refine(fraction)
-        due = [probe for probe in trial.probes if probe.due(clocks.step)]
+        due = [probe for probe in trial.probes if not probe.at_end and probe.due(clocks.step)]
         previous = {name: value.clone() for name, value in session.params.items()} if due else {}
         loss = session.step(clocks.step, x, y, _rate(trial.schedule, fraction))
         clocks.step += 1
@@ -158,6 +159,8 @@ def _loop(session: Session, record: Record, deadline: float) -> Iterator[Row]:
             yield from record.read_losses()
             yield from _validate(session, record)
         if done:
+            last = [probe for probe in trial.probes if probe.at_end]
+            yield from _probe(session, record, last, session.params, x, y)
             break
         if late:
             record.end(Status.TIMEOUT, f"ran past its limit after {clocks.step} steps")
@@ -197,7 +200,7 @@ def _test(session: Session, record: Record) -> Iterator[Row]:
 
 def _probe(session: Session, record: Record, due: list, previous: dict, x: torch.Tensor, y: torch.Tensor) -> Iterator[Row]:
     """Yield what the probes see; they ask an oracle of their own, draw from their own stream and leave no trace."""
-    if not due:
+    if not due or record.status is not None:
         return
     seed, step = session.trial.stream("method") ^ record.clocks.step, record.clocks.step - 1
     oracle = Oracle(session.objective, Meter({})).bind(x, y, seed, update_buffers=False)

@@ -77,6 +77,11 @@ class Task(ABC):
             FileNotFoundError: a file is missing; the message names it and both ways to get it.
         """
 
+    @property
+    def source(self) -> Task:
+        """The task whose data are read: this one, unless it makes its own of another's."""
+        return self
+
     def read(self, root: Path | None) -> Mapping[str, Tensor]:
         """Return the tensors that `load` starts from, where there are any that no seed changes; they are on the CPU.
 

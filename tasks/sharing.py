@@ -23,7 +23,7 @@ def raw(task: Task, root: Path | None) -> Raw:
 
     It may lie in memory that other processes read too, so it must not be changed in place.
     """
-    return _installed.get(_name(task)) or _read(task, root)
+    return _installed.get(_name(task)) or _read(task.source, root)
 
 
 def collect(tasks: Iterable[Task], root: Path | None) -> dict[str, Arrays]:
@@ -50,7 +50,7 @@ def install(data: Mapping[str, Arrays]) -> None:
 
 def _name(task: Task) -> str:
     """Return a name that is the same in every process: that of the file, and the fields."""
-    return f"{type(task).__module__.rpartition('.')[2]}:{task!r}"
+    return f"{type(task.source).__module__.rpartition('.')[2]}:{task.source!r}"
 
 
 @cache

@@ -49,12 +49,17 @@ def stratified(strata: Tensor, size: int, generator: torch.Generator) -> tuple[T
     missing = size - int(quota.sum())  # rows that rounding down lost, one for each of the largest remainders
     quota[(exact - quota).argsort(descending=True, stable=True)[:missing]] += 1
 
-    order = torch.randperm(len(strata), generator=generator)
-    order = order[strata[order].argsort(stable=True)]  # stratum by stratum, shuffled within each
-    sorted_strata = strata[order]
-    place = torch.arange(len(strata)) - (counts.cumsum(0) - counts)[sorted_strata]
-    chosen = place < quota[sorted_strata]
+    order, place = shuffled(strata, generator)
+    chosen = place < quota[strata[order]]
     return order[~chosen].sort().values, order[chosen].sort().values
+
+
+def shuffled(strata: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Return all row numbers, stratum by stratum and shuffled within each, and the place of each within its stratum."""
+    order = torch.randperm(len(strata), generator=generator)
+    order = order[strata[order].argsort(stable=True)]
+    counts = torch.bincount(strata)
+    return order, torch.arange(len(strata)) - (counts.cumsum(0) - counts)[strata[order]]
 
 
 def divide(strata: Tensor, name: str, generator: torch.Generator, share: float = 0.2) -> Rows:

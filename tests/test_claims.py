@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from analysis.query import ask, connect
-from suite import grids, listing
+from suite import expansion, listing
 from suite.catalog import Catalog
 from suite.store import Store
 from suite.trial import name_of
@@ -51,7 +51,7 @@ def certified(family):
 def connections(tmp_path_factory):
     opened = {}
     for family, (grid, task) in GRIDS.items():
-        cells = [cell for cell in dict.fromkeys(grids.expand(grid, CATALOG)) if name_of(cell.task) == task]
+        cells = [cell for cell in dict.fromkeys(expansion.expand(grid, CATALOG)) if name_of(cell.task) == task]
         rows = {(row.table, row.values.get("key"), row.values.get("step")): row for cell in cells for row in ended(cell)}
         store = Store(tmp_path_factory.mktemp("runs") / family)
         store.commit([*rows.values(), *certified(family)])
@@ -71,7 +71,7 @@ def test_every_claim_is_complete(family):
         assert claim.keys() == KEYS
         assert claim["comparison"] in PAIRED | {"certificate"}
         assert claim["margin"] >= 0
-        assert claim["grid"] in {*grids.names(), "verify"}
+        assert claim["grid"] in {*expansion.names(), "verify"}
 
 
 @EACH

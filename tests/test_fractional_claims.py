@@ -7,7 +7,7 @@ import pytest
 
 from analysis.query import ask, connect
 from baselines.fractional.fractional_descent_limits import FractionalDescentLimits
-from suite import grids, listing
+from suite import expansion, listing
 from suite.catalog import Catalog
 from suite.cell import Cell
 from suite.fractional_arms import plain_network
@@ -27,7 +27,7 @@ CATALOG = Catalog()
 
 def rows(task):
     """Invented results of the whole grid on one task, tuned, two seeds, and the limit certificates."""
-    for cell in (c for c in grids.expand("fractional", CATALOG) if name_of(c.task) == task):
+    for cell in (c for c in expansion.expand("fractional", CATALOG) if name_of(c.task) == task):
         best = list(cell.tuning_trials())[-1]
         for one in list(cell.evaluation_trials(best))[:2]:
             value = 0.1 + 0.01 * one.seed
@@ -68,7 +68,7 @@ def test_every_claim_is_complete():
         assert claim.keys() == KEYS
         assert claim["comparison"] in PAIRED | {"certificate"}
         assert claim["margin"] >= 0
-        assert claim["grid"] in {*grids.names(), "verify"}
+        assert claim["grid"] in {*expansion.names(), "verify"}
 
 
 @pytest.mark.parametrize("name", CLAIMS)
@@ -114,6 +114,6 @@ def test_claims_are_listed():
 
 def test_sizes_of_outputs_are_those_of_the_tasks():
     listed = CLAIMS["memory_grows_by_the_outputs"]["sql"]
-    for task in {c.task for c in grids.expand("fractional", CATALOG)}:
+    for task in {c.task for c in expansion.expand("fractional", CATALOG)}:
         assert f"('{label_of(task)}', {task.batch_size}, {task.out_features})" in listed
         assert name_of(plain_network(CATALOG, task)) in ("mlp", "convnet")

@@ -35,8 +35,8 @@ from baselines.oracle import Objective, Oracle
 from baselines.standard.momentum import Momentum
 from baselines.standard.schedule_free_adamw import ScheduleFreeAdamw
 from baselines.standard.sgd import Sgd
+from suite import expansion
 from suite import fractional_arms as arms
-from suite import grids
 from suite.catalog import Catalog
 from suite.trial import Trial, name_of
 from suite.worker import identity_of
@@ -427,7 +427,7 @@ def test_a_wrapped_method_has_the_learning_rate_of_its_base(text, rate):
 
 def test_the_whole_grid_has_what_the_small_one_leaves_out():
     """Methods that are not among the main ones, and reversed samples of every mode beside the same network."""
-    small, whole = (grids.expand(name, CATALOG) for name in ("fractional_small", "fractional"))
+    small, whole = (expansion.expand(name, CATALOG) for name in ("fractional_small", "fractional"))
     names = {name_of(cell.optimizer) for cell in whole} - {name_of(cell.optimizer) for cell in small}
     assert names == set(arms.WHOLE)
     later = {cell.labels[1] for cell in whole if name_of(cell.optimizer) in arms.WHOLE}

@@ -23,7 +23,10 @@ EMBEDDED, FROM_FILES = (
     ("breast_cancer", "diabetes", "digits", "wine"),
     ("cifar10", "etth1", "etth2", "fashion_mnist", "mnist"),
 )
-NAMES = [*(entry.name for entry in Catalog().entries("task")), "etth1(window=24,horizon=12)"]
+NAMES = [
+    *(entry.name for entry in Catalog().entries("task") if entry.name != "few_samples"), "etth1(window=24,horizon=12)",
+    "few_samples(task=digits,per_class=3)",
+]  # fmt: skip
 
 # what it loads lies in pages mapped for reading only, where a write ends the process
 IN_READ_ONLY_PAGES = """

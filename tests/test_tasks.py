@@ -17,11 +17,14 @@ import tasks
 from tasks import classification, embedded, ett, images, peaks, regression, series
 from tasks.cifar10 import CIFAR10
 from tasks.contract import Task
+from tasks.diabetes import Diabetes
+from tasks.digits import Digits
 from tasks.double_circles import DoubleCircles
 from tasks.ellipses import Ellipses
 from tasks.etth1 import ETTh1
 from tasks.etth2 import ETTh2
 from tasks.fashion_mnist import FashionMNIST
+from tasks.few_samples import FewSamples
 from tasks.files import existing
 from tasks.mnist import MNIST
 from tasks.quadratic import Quadratic
@@ -41,7 +44,8 @@ def found():
         here = [c for c in members if inspect.isclass(c) and c.__module__ == f"tasks.{module.name}" and issubclass(c, Task)]
         for competitor in (c for c in here if not inspect.isabstract(c)):
             needs_data = [pytest.mark.data] if competitor.needs_data else []
-            yield pytest.param(competitor(), id=module.name, marks=needs_data)
+            given = {"task": Digits(), "per_class": 7} if competitor is FewSamples else {}
+            yield pytest.param(competitor(**given), id=module.name, marks=needs_data)
 
 
 FOUND = list(found())
@@ -247,6 +251,27 @@ def test_metrics_of_half_precision_are_not_half_precision(kit, target):
 
 
 # -- generated problems -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("per_class", [1, 5, 50, 1000])
+def test_few_samples_keeps_that_many_of_each_class(per_class):
+    whole, few = Digits(), FewSamples(task=Digits(), per_class=per_class)
+    all_of_them, kept = load(whole, 3), load(few, 3)
+    counts = torch.bincount(all_of_them.train.y)
+    assert torch.equal(torch.bincount(kept.train.y), counts.clamp(max=per_class))
+    assert all(same(a, b) for a, b in zip(all_of_them[1:], kept[1:], strict=True))
+    rows = {tuple(row) for row in all_of_them.train.x.flatten(1).tolist()}
+    assert {tuple(row) for row in kept.train.x.flatten(1).tolist()} <= rows
+
+
+def test_few_samples_says_of_itself_what_its_task_says():
+    few = FewSamples(task=SwissRoll(), per_class=1)
+    assert (few.in_shape, few.out_features, few.reference_network) == ((2,), 2, SwissRoll.reference_network)
+    assert (few.target, few.budget, few.primary) == (None, SwissRoll.budget, "accuracy")
+    with pytest.raises(ValueError, match="Diabetes has none"):
+        FewSamples(task=Diabetes())
+    with pytest.raises(ValueError, match="at least 1: 0"):
+        FewSamples(task=Digits(), per_class=0)
 
 
 def test_swiss_roll_has_the_published_class_counts():

@@ -107,6 +107,12 @@ class Norm(Probe):
         return {"update": torch.stack(difference).norm(), "loss": context.oracle.grad(context.params)[0]}
 
 
+class Last(Norm):
+    """The same, once."""
+
+    at_end = True
+
+
 class Grower(nn.Module):
     """A residual network that can double its depth."""
 
@@ -120,6 +126,10 @@ class Grower(nn.Module):
         for block in self.blocks:
             x = x + torch.tanh(block(x)) / len(self.blocks)
         return self.head(x)
+
+    def stability(self):
+        """As if the largest stable step were one."""
+        return torch.full((len(self.blocks),), 1 / len(self.blocks))
 
     def prolong(self):
         """Repeat each block."""
@@ -332,6 +342,19 @@ def test_memory_is_that_of_the_method_and_not_of_the_data():
     peak = outcome(trial())[1]["peak_bytes"]
     assert 3 * parameters <= peak <= 3 * parameters + 64 * 4 * (64 + 10 * 16)  # module, own copy, gradients; activations
     assert outcome(trial(precision="float64"))[1]["peak_bytes"] <= 2.1 * peak
+
+
+def test_a_probe_at_the_end_is_measured_once_after_the_last_step():
+    rows, row = outcome(trial(probes=(Last(interval=1),)))
+    steps = [r.values["step"] for r in rows if r.values.get("name") == "test_train.update"]
+    assert steps == [row["steps"]]
+    failed, _ = outcome(trial(optimizer=Poisoned(), probes=(Last(),)))
+    assert not [r for r in failed if r.values.get("split") == "probe"]
+
+
+def test_the_row_carries_the_stability_margin_of_a_network_that_states_one():
+    assert outcome(trial(network=Growing()))[1]["stability_margin"] == 0.25  # at its final depth
+    assert outcome(trial(budget=3))[1]["stability_margin"] is None
 
 
 def test_probes_run_on_their_schedule_and_change_nothing():

@@ -1,0 +1,50 @@
+"""Crosses tasks, networks and optimizers into cells that are tuned alike and share their seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from baselines.contract import Network, Optimizer
+    from suite.catalog import Catalog, Entry
+    from suite.cell import Cell
+    from tasks.contract import Task
+
+
+def tuned(
+    tasks: Iterable[Task], networks: Sequence[Network], optimizers: Sequence[Optimizer], *, seeds: int = 10, tune: int = 20
+) -> Iterator[Cell]:
+    """Yield the cross product as cells with the same tuning and the same seeds for all."""
+    from suite.cell import Cell
+
+    for task in tasks:
+        for network in networks:
+            for optimizer in optimizers:
+                yield Cell(task=task, network=network, optimizer=optimizer, seeds=seeds, tune=tune)
+
+
+def tasks(catalog: Catalog, *, embedded_only: bool = False) -> list[Task]:
+    """Return all tasks with their default fields, or only those that need no downloaded data."""
+    found = defaults(catalog, "task")
+    return [task for task in found if not (embedded_only and task.needs_data)]
+
+
+def defaults(catalog: Catalog, kind: str, family: str | None = None) -> list[Any]:
+    """Return the competitors of a kind that can be built from their name alone."""
+    return [catalog.parse(kind, entry.name) for entry in catalog.entries(kind, family) if all(entry.fields.values())]
+
+
+def reference(catalog: Catalog, task: Task) -> Network:
+    """Return the network that optimizers are compared on."""
+    return catalog.parse("network", task.reference_network)
+
+
+def variants(catalog: Catalog, entries: Iterable[Entry], values: dict[str, tuple[float, ...]]) -> list[Any]:
+    """Return competitors that can be built from their name alone, once for every value of the first field that varies."""
+    made = []
+    for entry in (entry for entry in entries if all(entry.fields.values())):
+        field = next((field for field in values if field in entry.fields), None)
+        texts = [f"{entry.name}({field}={value})" for value in values[field]] if field else [entry.name]
+        made += [catalog.parse(entry.kind, text) for text in texts]
+    return made
