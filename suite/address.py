@@ -34,7 +34,7 @@ def checked(address: str | None) -> str | None:
 
 
 def unlock(address: str) -> None:
-    """Show the cluster at HOST:PORT the token of this account if it demands one; nothing is done for `auto`.
+    """Show the cluster the token of this account if it demands one; `auto` is the one that this machine has started.
 
     Ray looks for a token by itself only where it starts a cluster or finds one, never where an address is given; and it
     reads `RAY_AUTH_MODE`, which is set here, when it is first imported.
@@ -42,7 +42,8 @@ def unlock(address: str) -> None:
     Raises:
         ValueError: no cluster answers, or it refuses the token, or there is none.
     """
-    if address == "auto":
+    asked, address = address, _started_here() if address == "auto" else address
+    if not address:
         return
     try:
         if not demands_token(address):
@@ -51,6 +52,8 @@ def unlock(address: str) -> None:
         if mode != "token" or not mine or demands_token(address, mine):
             raise ValueError(_locked(address, mode, is_wrong=bool(mine)))
     except OSError as error:
+        if asked == "auto":  # a note of a cluster that has ended
+            return
         raise ValueError(refusal(address, error)) from error
     os.environ["RAY_AUTH_MODE"] = "token"
 
@@ -104,6 +107,12 @@ def refusal(address: str, error: Exception) -> str:
 def first_line(error: BaseException) -> str:
     """Return the first line of a message, or the kind of an error without one."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _started_here() -> str:
+    """Return where the cluster listens that was started last on this machine, as Ray notes it; empty if none was."""
+    note = Path(os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp") / "ray" / "ray_current_cluster"
+    return note.read_text().strip() if note.is_file() else ""
 
 
 def _locked(address: str, mode: str, *, is_wrong: bool) -> str:

@@ -64,7 +64,10 @@ def refuse_misfit(options: RunOptions) -> None:
     Raises:
         ValueError: the address of the cluster is none, or not a single worker fits on this machine, where it is the cluster.
     """
-    if options.local or checked(options.address or os.environ.get("RAY_ADDRESS")):
+    if options.local:
+        gpu_share(options.gpus_per_trial, _devices(options), 1)
+        return
+    if checked(options.address or os.environ.get("RAY_ADDRESS")):
         return
     cpus, gpus = options.cpus_per_trial, options.gpus_per_trial
     cores, devices = max(os.cpu_count() or 1, int((options.workers or 0) * cpus)), _devices(options)

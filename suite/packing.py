@@ -44,7 +44,7 @@ def gpu_share(text: str | None, devices: int, fit: int) -> float:
     if not 0 <= share < math.inf or (share > 1 and share != int(share)):
         raise ValueError(f"--gpus-per-trial must be auto, a share like 0.25, or a whole number: {text!r}")
     if share and not devices:
-        raise ValueError(f"--gpus-per-trial {text}: the cluster has no GPU; leave it out to run on CPUs")
+        raise ValueError(f"--gpus-per-trial {text}: there is no GPU; leave it out to run on CPUs")
     return one_of(int(1 / share + 1e-9)) if 0 < share < 1 else share
 
 

@@ -199,9 +199,10 @@ def _executor(options: RunOptions, prepared: Prepared) -> Executor:
     import torch
 
     from suite.local import LocalExecutor
+    from suite.packing import gpu_share
     from suite.worker import Worker
 
-    device = "cuda" if torch.cuda.is_available() and options.gpus_per_trial != "0" else "cpu"
+    device = "cuda" if gpu_share(options.gpus_per_trial, torch.cuda.device_count(), 1) else "cpu"
     if device == "cpu" and options.gpus_per_trial == "auto":
         _say("no GPU here: trials run on the CPU")
     threads = max(1, int(options.cpus_per_trial))

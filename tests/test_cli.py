@@ -3,6 +3,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from suite.cli import main
 from suite.source import ROOT
@@ -180,6 +181,12 @@ def test_list_fits_where_there_is_no_terminal(capsys, monkeypatch):
         call(capsys, *words)[1] for words in (["list"], *(["list", name] for name in ("fractional_mlp", "full", "lbfgs")))
     ]
     assert 90 < max(cell_len(line) for text in shown for line in text.splitlines()) <= 100
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_a_gpu_that_is_not_there_is_missed_in_this_process_too(folder, capsys):
+    assert main(["run", "--grid", "smoke", "--local", "--gpus-per-trial", "1", "--out", str(folder / "out")]) == 2
+    assert capsys.readouterr().err.endswith("--gpus-per-trial 1: there is no GPU; leave it out to run on CPUs\n")
 
 
 def test_an_address_of_the_environment_does_not_forbid_local(folder, monkeypatch):

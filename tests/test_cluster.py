@@ -328,7 +328,7 @@ def test_a_comment_that_changes_ends_nothing(tmp_path):
     ("arguments", "words"),
     [
         (("--cpus-per-trial", "3"), "no worker fits: each takes 3 cores, and no node has more than 1 cores"),
-        (("--gpus-per-trial", "1"), "the cluster has no GPU"),
+        (("--gpus-per-trial", "1"), "there is no GPU"),
     ],
 )  # fmt: skip
 def test_more_than_any_node_has_is_refused(cluster, join, tmp_path, arguments, words):
@@ -348,6 +348,15 @@ def test_a_token_that_is_wrong_or_missing_is_said_at_once(cluster, tmp_path, var
     home = {"RAY_AUTH_TOKEN_PATH": str(tmp_path / "none"), **variables}
     code, _, err = cluster.finish(cluster.drive(*stage.arguments, variables=home), LIMIT)
     assert (code, err) == (2, f"error: the cluster at {cluster.address} {said}\n")
+
+
+def test_a_wrong_token_is_said_of_the_cluster_that_was_started_here(cluster, tmp_path):
+    (tmp_path / "ray").mkdir()
+    (tmp_path / "ray" / "ray_current_cluster").write_text(cluster.address)
+    variables = {"RAY_AUTH_TOKEN": "0" * 32, "RAY_AUTH_TOKEN_PATH": str(tmp_path / "none"), "RAY_TMPDIR": str(tmp_path)}
+    code, _, err = cluster.finish(cluster.drive(*Stage(tmp_path).arguments, variables=variables, address="auto"), LIMIT)
+    assert (code, err.count("\n")) == (2, 1)
+    assert f"the cluster at {cluster.address} refuses the token of this process" in err
 
 
 def test_the_token_of_the_account_is_found(cluster, join, tmp_path):

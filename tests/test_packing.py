@@ -77,7 +77,7 @@ def test_a_wrong_share_is_refused(text):
 
 
 def test_a_share_without_gpus_is_refused():
-    with pytest.raises(ValueError, match=r"--gpus-per-trial 0\.5: the cluster has no GPU"):
+    with pytest.raises(ValueError, match=r"--gpus-per-trial 0\.5: there is no GPU"):
         gpu_share("0.5", 0, 4)
 
 

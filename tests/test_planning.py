@@ -350,11 +350,12 @@ def test_device_hours(folder, device, changes, hours, said):
     ({"address": "127.0.0.1:abc"}, "no such cluster address '127.0.0.1:abc'"),
     ({"address": "ray://head:10001"}, "no such cluster address 'ray://head:10001'"),
     ({"cpus_per_trial": 1e6}, "no worker fits: each takes 1e+06 cores, and no node has more than"),
-    ({"gpus_per_trial": "999"}, "no worker fits: " if CUDA else "--gpus-per-trial 999: the cluster has no GPU"),
+    ({"gpus_per_trial": "many", "local": True}, "--gpus-per-trial must be auto, a share like 0.25, or a whole number: 'many'"),
+    ({"gpus_per_trial": "999"}, "no worker fits: " if CUDA else "--gpus-per-trial 999: there is no GPU"),
 ])  # fmt: skip
 def test_what_run_refuses_is_refused(folder, changes, message):
     with pytest.raises(ValueError, match=re.escape(message)):
-        plan(options(local=False, **changes))
+        plan(options(**{"local": False, **changes}))
     keep([*tuning(), *evaluation()])  # nothing is left that could not start
     assert lines(plan(options(local=False, **changes)))["to run"] == ["to run nothing"]
 

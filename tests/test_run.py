@@ -528,7 +528,7 @@ def test_gpu_share(text, devices, fit, expected):
 
 
 @pytest.mark.parametrize(
-    ("text", "devices", "words"), [("1", 0, "has no GPU"), ("many", 1, "must be auto"), ("1.5", 2, "whole")]
+    ("text", "devices", "words"), [("1", 0, "there is no GPU"), ("many", 1, "must be auto"), ("1.5", 2, "whole")]
 )
 def test_bad_gpu_share(text, devices, words):
     with pytest.raises(ValueError, match=words):
