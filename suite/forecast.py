@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from suite.address import checked
 from suite.floor import Floor, misfit
 from suite.layout import labelled
-from suite.packing import gpu_share
+from suite.packing import asked, gpu_share
 from suite.places import Machine
 from suite.progress import counted, duration
 from suite.trial import Trial
@@ -88,16 +88,16 @@ def forecast(options: RunOptions, prepared: Prepared, ready: list[Trial]) -> Wor
     """
     agenda, pace, most = prepared.agenda, prepared.agenda.pace, workers(options)
     places = max(1, min(most, agenda.left))
-    alone, asked = agenda.seconds_left(places=1), options.gpus_per_trial
+    alone, each = agenda.seconds_left(places=1), asked(options.gpus_per_trial)
     devices = (pace.here or pace.elsewhere).most_common(1)
-    device = None if not devices else devices[0][0] if asked in (None, "auto") or float(asked) else "cpu"
-    share = options.cpus_per_trial if device == "cpu" else 1.0 if asked in (None, "auto") else float(asked)
+    device = None if not devices else "cpu" if each == 0 else devices[0][0]
+    share = options.cpus_per_trial if device == "cpu" else 1.0 if each is None else each
     methods = [(trial.task_label, trial.network_label, trial.optimizer_label) for trial in ready]
     return Work(
         workers=places, workers_from=_source(options) if places == most else "trials",
         seconds=agenda.seconds_left(places=places), device=device,
         device_hours=None if alone is None else alone * share / 3600,
-        shares_devices=device != "cpu" and asked == "auto", timed_here=pace.here.total(),
+        shares_devices=device != "cpu" and options.gpus_per_trial == "auto", timed_here=pace.here.total(),
         timed_elsewhere=pace.elsewhere.total(), guessed=sum(not pace.is_timed(method) for method in methods),
     )  # fmt: skip
 

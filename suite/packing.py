@@ -34,18 +34,30 @@ def gpu_share(text: str | None, devices: int, fit: int) -> float:
     Raises:
         ValueError: it is no such number, or there is no GPU.
     """
-    if text is None or text == "auto":
+    share = asked(text)
+    if share is None:
         each = 1 if text is None else max(1, min(MOST_PER_GPU, fit // max(1, devices)))
         return one_of(each) if devices else 0.0
+    if share and not devices:
+        raise ValueError(f"--gpus-per-trial {text}: there is no GPU; leave it out to run on CPUs")
+    return one_of(int(1 / share + 1e-9)) if 0 < share < 1 else share
+
+
+def asked(text: str | None) -> float | None:
+    """Return the number that `--gpus-per-trial` gives; None where it gives none or is `auto`.
+
+    Raises:
+        ValueError: it is no such number.
+    """
+    if text is None or text == "auto":
+        return None
     try:
         share = float(text)
     except ValueError:
         share = -1.0
     if not 0 <= share < math.inf or (share > 1 and share != int(share)):
         raise ValueError(f"--gpus-per-trial must be auto, a share like 0.25, or a whole number: {text!r}")
-    if share and not devices:
-        raise ValueError(f"--gpus-per-trial {text}: there is no GPU; leave it out to run on CPUs")
-    return one_of(int(1 / share + 1e-9)) if 0 < share < 1 else share
+    return share
 
 
 def one_of(trials: int) -> float:

@@ -17,6 +17,7 @@ from suite import expansion, selection
 from suite.agenda import IDENTITY, OUTCOME, Agenda, Stored
 from suite.catalog import Catalog
 from suite.medium import Uri, location
+from suite.packing import asked
 from suite.provenance import fingerprint
 from suite.retiming import retimings
 from suite.store import Store
@@ -53,6 +54,7 @@ def prepare(options: RunOptions) -> Prepared:
         ValueError: an option is wrong, or selects nothing.
         FileNotFoundError: a file or data that the user named is missing.
     """
+    asked(options.gpus_per_trial)  # refused here, by whatever verb
     catalog = Catalog(tuple(options.plugins))
     axes = {"task": options.tasks, "network": options.networks, "optimizer": options.optimizers}
     items = selection.replace_axes(expansion.expand(options.grid, catalog), axes, catalog)

@@ -345,17 +345,22 @@ def test_device_hours(folder, device, changes, hours, said):
     assert lines(plan(options(**changes)))["compute"] == [f"compute {said}"]
 
 
+def test_a_share_of_a_gpu_that_is_no_number_is_refused_always(folder):
+    keep([*tuning(), *evaluation()])
+    with pytest.raises(ValueError, match=r"--gpus-per-trial must be auto, a share like 0\.25, or a whole number: 'many'"):
+        plan(options(gpus_per_trial="many"))
+
+
 @pytest.mark.parametrize(("changes", "message"), [
     ({"address": "foo"}, "no such cluster address 'foo'; expected HOST:PORT"),
     ({"address": "127.0.0.1:abc"}, "no such cluster address '127.0.0.1:abc'"),
     ({"address": "ray://head:10001"}, "no such cluster address 'ray://head:10001'"),
     ({"cpus_per_trial": 1e6}, "no worker fits: each takes 1e+06 cores, and no node has more than"),
-    ({"gpus_per_trial": "many", "local": True}, "--gpus-per-trial must be auto, a share like 0.25, or a whole number: 'many'"),
     ({"gpus_per_trial": "999"}, "no worker fits: " if CUDA else "--gpus-per-trial 999: there is no GPU"),
 ])  # fmt: skip
 def test_what_run_refuses_is_refused(folder, changes, message):
     with pytest.raises(ValueError, match=re.escape(message)):
-        plan(options(**{"local": False, **changes}))
+        plan(options(local=False, **changes))
     keep([*tuning(), *evaluation()])  # nothing is left that could not start
     assert lines(plan(options(local=False, **changes)))["to run"] == ["to run nothing"]
 
