@@ -1,0 +1,150 @@
+"""What a run says of a claim: verdicts on invented rows whose truth is known, and the error rate where nothing is true."""
+
+import numpy as np
+import pytest
+
+from analysis import claims
+from analysis.claims import LEVEL, Claim, paired, symmetric
+from analysis.query import connect
+from analysis.stats import holm, one_sided_max_t
+from suite.store import Store
+
+TASKS, SEEDS = 8, 6
+
+
+def claim(comparison, margin=0.0, number=1, sql="SELECT 1 AS task WHERE false"):
+    return Claim("f", "paper", number, f"c{number}", "A sentence", comparison, margin, "control", "smoke", sql)
+
+
+def rows(factors, spread=0.02, tasks=TASKS, seed=0):
+    """One row a task, arm and seed: the control is about 1, the value of an arm its factor times that."""
+    draw = np.random.default_rng(seed)
+    for task in range(tasks):
+        for arm, factor in enumerate(factors):
+            for repetition in range(SEEDS):
+                control = 10.0**task * np.exp(spread * draw.standard_normal())  # units differ between tasks
+                value = factor * 10.0**task * np.exp(spread * draw.standard_normal())
+                yield {"task": f"t{task}", "arm": f"a{arm}", "seed": repetition, "value": value, "control": control}
+
+
+@pytest.fixture
+def connection(tmp_path):
+    with connect(Store(tmp_path / "empty").files()) as opened:
+        yield opened
+
+
+@pytest.fixture
+def verdict(connection, monkeypatch):
+    """The verdict on invented rows."""
+
+    def judged(comparison, found, margin=0.0):
+        monkeypatch.setattr(claims, "ask", lambda opened, sql: type("Answer", (), {"to_pylist": lambda self: list(found)})())
+        return claims.verdicts(connection, [claim(comparison, margin)])[0]
+
+    return judged
+
+
+@pytest.mark.parametrize(("comparison", "margin", "factors", "word", "arm"), [
+    ("some_lower", 0.0, (1.0, 0.8, 1.2), "supported", "a1"),
+    ("some_lower", 0.05, (1.0, 1.1, 1.2), "refuted", "a0"),
+    ("some_lower", 0.0, (1.0, 1.0), "undecided", None),
+    ("all_lower", 0.0, (0.7, 0.9), "supported", "a1"),
+    ("all_lower", 0.0, (0.7, 1.2), "refuted", "a1"),
+    ("all_lower", 0.0, (0.7, 1.0), "undecided", "a1"),
+    ("none_lower", 0.1, (1.0, 1.3), "supported", "a0"),
+    ("none_lower", 0.1, (0.7, 1.3), "refuted", "a0"),
+    ("none_lower", 0.1, (0.9, 1.3), "undecided", "a0"),
+    ("all_equivalent", 0.1, (0.97, 1.03), "supported", None),
+    ("all_equivalent", 0.1, (1.0, 1.3), "refuted", "a1"),
+    ("all_equivalent", 0.1, (1.0, 0.7), "refuted", "a1"),
+    ("all_equivalent", 0.1, (1.0, 1.1), "undecided", "a1"),
+    ("all_different", 0.1, (0.7, 1.5), "supported", None),
+    ("all_different", 0.1, (0.7, 1.0), "refuted", "a1"),
+    ("all_below", 1.5, (1.2, 0.1), "supported", "a0"),
+    ("all_below", 1.5, (1.2, 1.9), "refuted", "a1"),
+])  # fmt: skip
+def test_a_clear_case_is_decided_as_it_is(verdict, comparison, margin, factors, word, arm):
+    found = verdict(comparison, rows(factors), margin)
+    assert found.verdict == word
+    assert arm in (None, found.arm)
+    assert (found.tasks, found.arms, found.repetitions) == (TASKS, len(factors), TASKS * SEEDS * len(factors))
+    assert found.low < found.ratio < found.high
+    assert found.ratio == pytest.approx(factors[int(found.arm[1])], rel=0.03)
+    assert bool(found.need) == (word == "undecided")
+
+
+def test_failed_runs_count_as_the_worst(verdict):
+    found = [row | {"value": np.inf if row["seed"] == 0 else row["value"]} for row in rows((0.95,))]
+    assert verdict("all_lower", rows((0.95,))).verdict == "supported"
+    assert verdict("all_lower", found).verdict == "refuted"
+
+
+def test_too_few_tasks_decide_nothing(verdict):
+    found = verdict("all_lower", rows((0.5,), tasks=5))
+    assert (found.verdict, found.p, found.need) == ("undecided", None, "6 tasks, there are 5")
+
+
+def test_no_rows_name_the_grid_that_makes_them(connection):
+    found = claims.verdicts(connection, [claim("all_lower")])[0]
+    assert (found.verdict, found.need) == ("undecided", "rows of --grid smoke")
+
+
+@pytest.mark.parametrize("word", ["supported", "refuted"])
+def test_certificates_decide_by_themselves(verdict, word):
+    found = [{"arm": "a", "passed": True}, {"arm": "b", "passed": word == "supported"}]
+    assert verdict("certificate", found).verdict == word
+
+
+def test_a_family_of_claims_is_corrected_for_their_number(connection, monkeypatch):
+    monkeypatch.setattr(claims, "judge", lambda opened, one: claims.Verdict(
+        one, "supported", 0.02 * one.number, "a", 0.9, 0.8, 0.99, 8, 1, 8, ""))  # fmt: skip
+    found = claims.verdicts(connection, [claim("all_lower", number=n) for n in (1, 2, 3)])
+    assert [v.p for v in found] == pytest.approx([0.06, 0.08, 0.08])
+    assert {v.verdict for v in found} == {"undecided"}
+
+
+def test_adjusted_p_are_those_of_the_definition():
+    p = np.array([0.01, 0.04, 0.03, 0.005])
+    by_hand = [max(min(1, (4 - j) * q) for j, q in enumerate(sorted(p)) if q <= own) for own in p]
+    assert holm(p) == pytest.approx(by_hand)
+
+
+def test_one_sided_flips_agree_with_brute_force():
+    d = np.random.default_rng(3).standard_normal((5, 3)) + 0.5
+    d[1, 2] = np.nan
+
+    def t(signs):
+        column = [(signs * d[:, k])[np.isfinite(d[:, k])] for k in range(3)]
+        return np.array([x.mean() * np.sqrt(len(x)) / x.std(ddof=1) for x in column])
+
+    every = np.array([t(np.array([1 - 2 * (i >> j & 1) for j in range(5)])) for i in range(32)])
+    alone, joint = one_sided_max_t(d)
+    assert alone == pytest.approx((every >= every[0] - 1e-9).mean(axis=0))
+    assert joint == pytest.approx([(every.max(axis=1) >= x - 1e-9).mean() for x in every[0]])
+
+
+def test_many_tasks_take_random_flips():
+    d = np.random.default_rng(1).standard_normal((20, 2)) + np.array([0.0, 1.5])
+    alone, joint = one_sided_max_t(d, flips=2000)
+    assert alone[0] > 0.05 > joint[1] >= alone[1] == pytest.approx(1 / 2001)
+
+
+def test_differences_have_the_sign_of_value_minus_control():
+    values, controls = np.array([0.0, 0.0, 2.0, np.inf, np.inf, 1.0]), np.array([0.0, 1.0, 1.0, 1.0, np.inf, np.inf])
+    assert symmetric(values, controls) == pytest.approx([0, -2, 2 / 3, 2, 0, -2])
+    data = paired(list(rows((1.0, 2.0), spread=0.0)))
+    assert data.differences(2.0) == pytest.approx(np.tile([2 * (1 - 2) / 3, 0.0], (TASKS, 1)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("comparison", "margin", "factor"), [
+    ("all_lower", 0.0, 1.0), ("some_lower", 0.0, 1.0), ("none_lower", 0.1, 0.9), ("all_below", 1.5, 1.5),
+    ("all_equivalent", 0.1, 1.1), ("all_different", 0.1, 1.1),
+])  # fmt: skip
+def test_where_the_truth_lies_on_the_margin_few_claims_are_decided(verdict, comparison, margin, factor):
+    runs = 300
+    decided = sum(
+        verdict(comparison, rows((factor, factor), spread=0.3, seed=seed), margin).verdict != "undecided"
+        for seed in range(runs)
+    )
+    assert decided / runs <= LEVEL + 2 * np.sqrt(LEVEL * (1 - LEVEL) / runs)
