@@ -1,0 +1,52 @@
+"""The table of claims with which a report opens."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import duckdb
+
+from analysis.claims import CERTIFICATE, LEVEL, Verdict, verdicts
+from analysis.tables import counted, listed, markdown, number
+
+WORDS = ("supported", "refuted", "undecided")
+
+
+def claims_blocks(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    """Return what a run says of the claims, as blocks of Markdown; a run without rows of any says which grids have them."""
+    judged = verdicts(connection)
+    there = [verdict for verdict in judged if verdict.repetitions]
+    blocks = ["## Claims", _counted(there, len(judged))]
+    if there:
+        header = ["claim", "verdict", "value / control", "95 % interval", "on", "n", "p", "what would decide it"]
+        blocks += [markdown(header, [_row(verdict) for verdict in there], left=2), _NOTE]
+    return blocks
+
+
+_NOTE = (
+    "*Value / control*: typical over tasks, on the arm on which the verdict hangs; below 1 the claimed method is better. "
+    "*n*: tasks × arms, and pairs of runs. *p*: two-sided, of paired t tests over tasks, over arms as the claim "
+    f"demands, adjusted over the claims of its family (Holm); decided at {LEVEL:g}. A failed run counts as the worst "
+    "possible. Sentences, margins, controls and queries: `python -m suite list claims`."
+)
+
+
+def _counted(there: list[Verdict], total: int) -> str:
+    """Say in two sentences how the claims stand, and which grids have the rows of the others."""
+    words = Counter(verdict.verdict for verdict in there)
+    said = listed([f"{words[word]} {word}" for word in WORDS if words[word]])
+    missing = total - len(there)
+    lacking = f"{counted(missing, 'claim')} {'has' if missing == 1 else 'have'} no rows in this run" if missing else ""
+    found = f"Of {counted(total, 'claim')}, {said}." if there else f"None of {counted(total, 'claim')} can be looked at."
+    return f"{found} {lacking}{'; `list claims` names their grids.' if missing else ''}".strip()
+
+
+def _row(found: Verdict) -> list[str]:
+    claim = found.claim
+    name = f"{claim.family} {claim.number}: {claim.sentence}"
+    if claim.comparison == CERTIFICATE:
+        return [name, found.verdict, "–", "–", found.arm or "–", counted(found.arms, "certificate"), "–", "–"]
+    interval = "–" if found.low is None or found.high is None else f"[{number(found.low, 3)}, {number(found.high, 3)}]"
+    size = f"{found.tasks} × {found.arms}, {found.repetitions}"
+    p = "–" if found.p is None else f"{found.p:.2g}"
+    return [name, found.verdict, number(found.ratio, 3), interval, found.arm, size, p, found.need or "–"]
