@@ -31,7 +31,7 @@ _NARROWEST = 6.4  # inches of a figure with one panel
 GREY = "0.78"
 _DASHED = (0, (4, 3))
 _DECADE = 10.0  # losses that span more get a logarithmic axis
-_STYLE: Any = {
+STYLE: Any = {
     "axes.spines.top": False, "axes.spines.right": False, "grid.linewidth": 0.5, "font.size": 9,
     "svg.hashsalt": "fosbench",  # equal figures become equal files
 }  # fmt: skip
@@ -59,7 +59,7 @@ def all_figures(connection: duckdb.DuckDBPyConnection, cells: pd.DataFrame) -> d
 def save(figure: Figure, path: Path) -> tuple[Path, Path]:
     """Write a figure as PNG and SVG and return both paths."""
     paths = path.with_suffix(".png"), path.with_suffix(".svg")
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure.savefig(paths[0], dpi=150)
         figure.savefig(paths[1], metadata={"Date": None})
     return paths
@@ -78,7 +78,7 @@ def rank_map(cells: pd.DataFrame) -> Figure:
     share, unranked, notes = (
         noted.pivot(index="label", columns="task", values=name).loc[order] for name in ("share", "bad", "note")
     )
-    with sns.axes_style("white"), mpl.rc_context(_STYLE):
+    with sns.axes_style("white"), mpl.rc_context(STYLE):
         width = 2.2 + 0.07 * max(map(len, order)) + 0.62 * len(share.columns)
         figure = Figure(figsize=(max(5.0, width), 1.6 + 0.27 * len(order)), layout="constrained")
         axes = figure.subplots()
@@ -110,7 +110,7 @@ def learning_curves(cells: pd.DataFrame, frames: dict[str, pd.DataFrame], colour
     columns = min(3, len(frames))
     rows = math.ceil(len(frames) / columns)
     size = max(_NARROWEST, _WIDTH * columns + 0.3), _HEIGHT * rows
-    with sns.axes_style("whitegrid"), mpl.rc_context(_STYLE):
+    with sns.axes_style("whitegrid"), mpl.rc_context(STYLE):
         figure = Figure(figsize=size, layout="constrained")
         panels = figure.subplots(rows, columns, squeeze=False).flat
         # frames first: zip takes from its first argument before it finds the second one empty

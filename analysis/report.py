@@ -10,6 +10,9 @@ import numpy as np
 import pandas as pd
 
 from analysis import leaderboard
+from analysis.badge import Badge, badge
+from analysis.claims_page import claims_blocks
+from analysis.depth_memory import depth_memory
 from analysis.leaderboard import MIN_TASKS, Board
 from analysis.stats import DIGITS, MIN_SEEDS, Ratio, least_p
 from analysis.tables import counted, listed, markdown, number
@@ -32,12 +35,12 @@ def write_report(connection: duckdb.DuckDBPyConnection, to: Path | str) -> list[
     Returns:
         what was written, the page first.
     """
-    from analysis import plots
+    from analysis import plots, stable_plots
 
     folder = Path(to)
     folder.mkdir(parents=True, exist_ok=True)
     cells = leaderboard.cells(connection)
-    figures = plots.all_figures(connection, cells) if len(cells) else {}
+    figures = plots.all_figures(connection, cells) | stable_plots.stable_figures(connection) if len(cells) else {}
     written = [plots.save(figure, folder / name) for name, figure in figures.items()]
     page = folder / "leaderboard.md"
     page.write_text(_page(connection, cells, list(figures)), encoding="utf-8")
@@ -67,6 +70,7 @@ def _page(connection: duckdb.DuckDBPyConnection, cells: pd.DataFrame, figures: l
     about = connection.sql(question("identity")).to_arrow_table().to_pylist()[0]
     board = leaderboard.board(cells) if len(cells) else None
     blocks = ["# Leaderboard", _finding(cells, board), *_header(connection, about)]
+    blocks += claims_blocks(connection)
     if "ranks" in figures:
         blocks += ["![Ranks of all methods on all tasks](ranks.png)"]
     if board is not None:
@@ -76,7 +80,16 @@ def _page(connection: duckdb.DuckDBPyConnection, cells: pd.DataFrame, figures: l
         blocks += _legend(cells)
     for task, rows in cells.groupby("task"):
         blocks += [f"### {task}", *_task(rows)]
+    blocks += [*depth_memory(connection), *_networks(figures)]
     return "\n\n".join(blocks) + "\n"
+
+
+def _networks(figures: list[str]) -> list[str]:
+    """Show what probes found in the networks, where they found anything."""
+    from analysis.stable_plots import ALTERNATIVES
+
+    shown = [f"![{text}]({name}.png)" for name, text in ALTERNATIVES.items() if name in figures]
+    return ["## Networks as dynamical systems", *shown] if shown else []
 
 
 def _finding(cells: pd.DataFrame, board: Board | None) -> str:
@@ -200,20 +213,33 @@ def _over_tasks(board: Board) -> list[str]:
         return blocks + _left_out(board)
     all_ = {1: "it", 2: "both of them"}.get(len(board.tasks), "all of them")
     blocks = [f"Mean rank of the median test score over {tasks}; {len(board.table)} methods ran on {all_}."]
-    header = ["method", "family", "mean rank", "wins", "failed runs", "targets reached"]
+    header = ["method", "family", "mean rank", "P(best)", "place", "wins", "failed runs", "targets reached"]
     overspent = bool((board.table["spent"] > OVERSPENT).any())
     header += ["spent / budget"] if overspent else []
     costs = board.reference is not None
     header += ["gradients to target ×", "seconds ×", "peak memory ×"] if costs else []
-    blocks += [markdown(header, [_over_row(row, board.reference, overspent) for _, row in board.table.iterrows()], left=2)]
+    found, rows = badge(board.ranks), board.table.iterrows()
+    blocks += [markdown(header, [_over_row(row, board.reference, overspent, found, int(i)) for i, row in rows], left=2)]
+    blocks += [_badge_note(board, found)]
     if costs:
         blocks += [_cost_note(board)]
     return blocks + _left_out(board) + _verdict(board)
 
 
-def _over_row(row: pd.Series, reference: str | None, overspent: bool) -> list[str]:
+def _badge_note(board: Board, found: Badge) -> str:
+    """Say what the first place hangs on."""
+    names, task_names = [f"`{name}`" for name in board.table["method"]], [f"`{name}`" for name in board.tasks]
+    hangs = [f"without {listed([task_names[t] for t in found.tasks[:_FEW]])}"] if found.tasks else []
+    hangs += [f"without the method {listed([names[m] for m in found.methods[:_FEW]])}"] if found.methods else []
+    stays = f"another method leads {' or '.join(hangs)}" if hangs else "no single task or method less changes who leads"
+    return f"*P(best)*, *place*: share of first places and 95 % interval over draws of the tasks with replacement; {stays}."
+
+
+def _over_row(row: pd.Series, reference: str | None, overspent: bool, found: Badge, i: int) -> list[str]:
     failed, mark = f"{row['failures']} of {row['n']}", "†" * row["packed"]
-    cells = [row["method"], row["family"] or "–", f"{row['mean_rank']:.2f}", str(row["wins"]), failed]
+    place = f"{found.low[i]}" if found.low[i] == found.high[i] else f"{found.low[i]}–{found.high[i]}"
+    cells = [row["method"], row["family"] or "–", f"{row['mean_rank']:.2f}", f"{found.best[i]:.2f}", place, str(row["wins"])]
+    cells += [failed]
     cells += [f"{row['reached']} of {row['aimed']}" if row["aimed"] else "–"]
     cells += [_spent(row["spent"])] if overspent else []
     if reference is None:

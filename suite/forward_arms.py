@@ -41,12 +41,11 @@ def at_depths(catalog: Catalog) -> Iterator[Cell]:
     from suite.cell import Cell
 
     task = catalog.parse("task", "digits")
-    for depth in DEPTHS:
-        network = catalog.parse("network", f"mlp(depth={depth})")
-        for text in ("sgd", "fgd", "subspace_gauss_newton(K=2)", "fomoh"):
-            yield Cell(
-                task=task, network=network, optimizer=catalog.parse("optimizer", text), seeds=8, budget=20, alias="depth"
-            )
+    for text in (f"mlp({width}depth={depth})" for width in ("", "width=16,") for depth in DEPTHS):
+        network = catalog.parse("network", text)
+        for method in ("sgd", "fgd", "subspace_gauss_newton(K=2)", "fomoh"):
+            optimizer = catalog.parse("optimizer", method)
+            yield Cell(task=task, network=network, optimizer=optimizer, seeds=8, budget=20, alias="forward_depth")
 
 
 def _fits_method(cell: Cell) -> bool:

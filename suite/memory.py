@@ -5,52 +5,12 @@ from __future__ import annotations
 import os
 import resource
 import sys
-import weakref
 from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
-from baselines.flops import dispatched
-
-
-class LiveBytes(TorchDispatchMode):
-    """Follows every storage that operators return until it is freed; `peak` is the largest sum of their sizes.
-
-    It counts what the program holds, not what an allocator or the interpreter keeps, and sees forward mode as well as
-    reverse mode. Storages made outside the mode are not counted.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.live = 0
-        self.peak = 0
-        self._known: set[int] = set()
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
-        """Run `func` and follow the storages of its outputs."""
-        inputs = [t.untyped_storage() for t in tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor)]
-        known = set(map(id, inputs))
-        out, args, kwargs = dispatched(func, args, kwargs or {})
-        for tensor in tree_leaves(out):
-            if isinstance(tensor, torch.Tensor) and not tensor._is_zerotensor():
-                self._follow(tensor.untyped_storage(), known)
-        return out
-
-    def _follow(self, storage: torch.UntypedStorage, inputs: set[int]) -> None:
-        identity, size = id(storage), storage.nbytes()
-        if identity in self._known or identity in inputs:
-            return
-        self._known.add(identity)
-        self.live += size
-        self.peak = max(self.peak, self.live)
-        weakref.finalize(storage, self._forget, identity, size)
-
-    def _forget(self, identity: int, size: int) -> None:
-        self._known.discard(identity)
-        self.live -= size
+from baselines.live_bytes import LiveBytes
 
 
 def peak_bytes(call: Callable[[], Any], device: torch.device) -> tuple[int, str]:

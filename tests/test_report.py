@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from analysis import leaderboard, plots, stats
+from analysis.claims import claims
 from analysis.query import connect
 from analysis.report import summary, write_report
 from suite.store import Store
@@ -60,6 +61,24 @@ def _seeds(scores, optimizer="sgd", task="digits", **values):
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
     return _page(tmp_path_factory.mktemp("whole"), run(failing="heun"))
+
+
+def test_claims_come_first_and_those_without_rows_are_counted(page):
+    assert page.index("## Claims") < page.index("## Over tasks")
+    total = len(claims())
+    assert f"Of {total} claims, 1 refuted. {total - 1} claims have no rows in this run" in page
+    row = next(line for line in page.splitlines() if line.startswith("| forward 5: "))  # the invented fomoh beats sgd
+    assert [cell.strip() for cell in row.strip("|").split("|")][1] == "refuted"
+
+
+def test_places_say_what_they_hang_on(page):
+    header = next(line for line in page.splitlines() if "P(best)" in line and line.startswith("|"))
+    rows = page[page.index(header) :].splitlines()[2:]
+    cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows[: rows.index("")]]
+    column = [cell.strip() for cell in header.strip("|").split("|")].index("P(best)")
+    assert sum(float(row[column]) for row in cells) == pytest.approx(1.0, abs=0.005 * len(cells))
+    assert cells[0][column + 1].startswith("1")
+    assert "over draws of the tasks with replacement; " in page
 
 
 def test_header_says_what_ran(page):
