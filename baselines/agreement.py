@@ -45,7 +45,7 @@ def agrees(oracle: Oracle, params: Params, need: str, draw: int, unit: float) ->
     gradient = oracle.grad(params)[1]
     v = _direction(params, gradient, draw, unit)
     V = {name: leaf.unsqueeze(0) for name, leaf in v.items()}
-    slope, size = _inner(gradient, v), _norm(gradient) * _norm(v)
+    slope, size = inner(gradient, v), _norm(gradient) * _norm(v)
     rough = ROUNDING * unit
     if need == "jvp":
         found = (oracle.jvp(params, v)[1], oracle.jvps(params, V)[1].flatten()[0])
@@ -57,10 +57,10 @@ def agrees(oracle: Oracle, params: Params, need: str, draw: int, unit: float) ->
         return True
     bend = matrix.flatten()[0]
     product = _product(oracle, params, v)
-    if product is not None and _close(bend, _inner(product, v), unit, rough * _norm(product) * _norm(v)):
+    if product is not None and _close(bend, inner(product, v), unit, rough * _norm(product) * _norm(v)):
         return True
     step = unit ** (1 / 3) * 10.0 ** (-draw / 2)
-    return _close(bend, _inner(_difference(oracle, params, v, step), v), unit, rough * size / step)
+    return _close(bend, inner(difference(oracle, params, v, step), v), unit, rough * size / step)
 
 
 def _product(oracle: Oracle, params: Params, v: Params) -> Params | None:
@@ -70,8 +70,8 @@ def _product(oracle: Oracle, params: Params, v: Params) -> Params | None:
         return None
 
 
-def _difference(oracle: Oracle, params: Params, v: Params, step: float) -> Params:
-    """Return (∇f(θ + hv) − ∇f(θ − hv))/2h."""
+def difference(oracle: Oracle, params: Params, v: Params, step: float) -> Params:
+    """Return (∇f(θ + hv) − ∇f(θ − hv))/2h, which is ∇²f v up to h², for h = `step`."""
     ahead, behind = (oracle.grad({n: p + sign * step * v[n] for n, p in params.items()})[1] for sign in (1, -1))
     return {name: (ahead[name] - behind[name]) / (2 * step) for name in params}
 
@@ -87,12 +87,13 @@ def _direction(params: Params, gradient: Params, draw: int, unit: float) -> Para
     return {name: t / t.norm().clamp(min=torch.finfo(t.dtype).tiny) for name, t in v.items()}
 
 
-def _inner(a: Params, b: Params) -> Tensor:
+def inner(a: Params, b: Params) -> Tensor:
+    """Return Σ ab over all leaves, in float64."""
     return torch.stack([(a[name] * b[name]).double().sum() for name in a]).sum()
 
 
 def _norm(a: Params) -> float:
-    return float(_inner(a, a)) ** 0.5
+    return float(inner(a, a)) ** 0.5
 
 
 def _close(a: Tensor, b: Tensor, unit: float, slack: float) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any
 
@@ -23,6 +23,30 @@ def detached(params: Params) -> Params:
 def count(V: Params) -> int:
     """Return the number K of tangents in V."""
     return next(iter(V.values())).shape[0]
+
+
+def blocks(V: Params, size: int) -> list[Params]:
+    """Return the tangents in blocks of `size`, the last one of what is left.
+
+    >>> [count(block) for block in blocks({"w": torch.eye(5)}, 2)]
+    [2, 2, 1]
+    """
+    if size >= count(V):
+        return [V]
+    return [{name: leaf[start : start + size] for name, leaf in V.items()} for start in range(0, count(V), size)]
+
+
+def gathered(found: Iterator[tuple[Tensor, Tensor]], total: int) -> tuple[Tensor, Tensor]:
+    """Return the value and, in one tensor, the `total` derivatives that come in blocks; no two copies of all of them."""
+    value, first = next(found)
+    if len(first) == total:
+        return value, first
+    whole, start = first.new_empty(total, *first.shape[1:]), len(first)
+    whole[:start] = first
+    for _, part in found:
+        whole[start : start + len(part)] = part
+        start += len(part)
+    return value, whole
 
 
 def scaled(result: Any, weight: float) -> Any:
@@ -80,13 +104,20 @@ def curvature_products(function: Callable[[Params], Tensor], params: Params, V: 
         v = {name: value[0] for name, value in V.items()}
         (value, slope), (_, bend) = directional(lambda p: directional(function, p, v), params, v)
         return value, slope.to(value.dtype).reshape(1), bend.to(value.dtype).reshape(1, 1)
+    value, slopes, matrix = mixed_products(function, params, V, V)
+    return value, slopes, ((matrix + matrix.T) / 2).to(value.dtype)
+
+
+def mixed_products(
+    function: Callable[[Params], Tensor], params: Params, left: Params, right: Params
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return f(θ), its slopes along the tangents of `right`, and v_iᵀ∇²f w_j for all i of `left` and j of `right`."""
     rows = []
-    for k in range(count(V)):
-        outer = {name: leaf[k] for name, leaf in V.items()}
-        (value, slopes), (_, row) = directional(lambda p: tangent_products(function, p, V), params, outer)
+    for k in range(count(left)):
+        outer = {name: leaf[k] for name, leaf in left.items()}
+        (value, slopes), (_, row) = directional(lambda p: tangent_products(function, p, right), params, outer)
         rows.append(row)
-    matrix = torch.stack(rows)
-    return value, slopes.to(value.dtype), ((matrix + matrix.T) / 2).to(value.dtype)
+    return value, slopes.to(value.dtype), torch.stack(rows)
 
 
 def output_products(loss: Callable[[Tensor], Tensor], z: Tensor, Z: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -241,7 +241,7 @@ class _LiveOracle(_TrainedOracle):
         """Compare forward mode with reverse mode at the present parameters; neither counted nor felt by the buffers."""
         params = {name: leaf.detach().clone() for name, leaf in zip(self._names, self._leaves, strict=True)}
         meter, self.meter = self.meter, _Calls({})
-        self.objective.taylor.clear()  # another closure may have operations without a rule
+        self.objective.modes.clear()  # another closure may have operations without a rule
         self.bind(self._x, self._y, self._seed, update_buffers=False)
         try:
             with self.frozen_buffers():

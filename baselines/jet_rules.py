@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from baselines import jet_convolutions, jet_linear, jet_pointwise, jet_products, jet_reductions
+from baselines import jet_convolutions, jet_linear, jet_placement, jet_pointwise, jet_products, jet_reductions
 from baselines.jet import Jet, NoRule, Pairs, primal
 
 aten = torch.ops.aten
@@ -17,6 +18,9 @@ aten = torch.ops.aten
 RULES: dict[Any, Callable[..., Any]] = {  # called with the pairs and the arguments
     **{func: partial(jet_linear.linear, func) for func in jet_linear.LINEAR},
     **{func: partial(jet_pointwise.smooth, func) for func in jet_pointwise.SLOPES},
+    **{func: partial(jet_placement.placed, func) for func in jet_placement.PLACED},
+    **{func: partial(jet_placement.extreme, func) for func in (
+        aten.amax.default, aten.amin.default, aten.max.default, aten.min.default)},
     **{func: partial(jet_reductions.pool, func) for func in (
         aten.max_pool2d_with_indices.default, aten.max_pool3d_with_indices.default,
         aten.adaptive_max_pool2d.default, aten.adaptive_max_pool3d.default)},
@@ -61,6 +65,10 @@ COMPOSED: dict[Any, Callable[..., Any]] = {  # called with the arguments, jets a
     aten.mse_loss.default: jet_reductions.mse_loss,
     aten.var.correction: jet_reductions.var,
     aten.std.correction: jet_reductions.std,
+    aten.var_mean.correction: jet_placement.var_mean,
+    aten.std_mean.correction: jet_placement.std_mean,
+    aten.prod.default: jet_placement.product_of_all,
+    aten.prod.dim_int: jet_placement.product_along,
     aten.dot.default: jet_reductions.dot,
     aten.mv.default: jet_reductions.mv,
     aten.addmv.default: jet_reductions.addmv,
@@ -96,7 +104,7 @@ class Pass(TorchDispatchMode):
     def __init__(self, pairs: Pairs) -> None:
         super().__init__()
         self.pairs = pairs
-        self.largest = [0, 0]  # bytes of the largest value that carries a first, and of that with a second derivative
+        self.broken = False  # an error came out of a rule, rather than out of what knows nothing of jets
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -108,16 +116,33 @@ class Pass(TorchDispatchMode):
         found = list(_jets((*args, *kwargs.values())))
         if not found:
             return func(*args, **kwargs)
-        out = self._ruled(func, args, kwargs)
-        made = list(_jets(out if isinstance(out, tuple | list) else (out,)))
-        for x in made:
-            for order, part in enumerate((x.first, x.second)):
-                if part is not None:
-                    self.largest[order] = max(self.largest[order], x.value.nbytes)
+        try:
+            out = self._ruled(func, args, kwargs)
+        except NoRule:
+            raise
+        except Exception:
+            self.broken = True
+            raise
         if func.is_view:
-            for x in (*found, *made):
+            for x in (*found, *_jets(out if isinstance(out, tuple | list) else (out,))):
                 x.shared = True
         return out
+
+    @contextmanager
+    def unaware(self) -> Iterator[None]:
+        """Run code that knows nothing of jets: what PyTorch cannot do with them has no rule, what a rule raises is an error.
+
+        Raises:
+            NoRule: the code, or PyTorch within it, looked into a tensor that has no storage.
+        """
+        try:
+            yield
+        except (NoRule, torch.OutOfMemoryError):
+            raise
+        except (NotImplementedError, RuntimeError, TypeError) as error:
+            if self.broken:
+                raise
+            raise NoRule(str(error)) from error
 
     def _ruled(self, func: Any, args: tuple, kwargs: dict) -> Any:
         if func is aten.detach.default:
@@ -128,9 +153,11 @@ class Pass(TorchDispatchMode):
         if func in COMPOSED:
             with self:
                 out = COMPOSED[func](*args, **kwargs)
-            out.shared = False  # with nothing but what this rule has made and dropped
-            others = len(func._schema.returns) - 1  # what only a backward pass would read
-            return (out, *(None,) * others) if others else out
+            made = out if isinstance(out, tuple) else (out,)
+            for x in _jets(made):
+                x.shared = False  # with nothing but what this rule has made and dropped
+            others = len(func._schema.returns) - len(made)  # what only a backward pass would read
+            return (*made, *(None,) * others) if len(made) + others > 1 else out
         if func in CONSTANT:
             return func(*map(primal, args), **kwargs)
         if func._schema.is_mutable:
@@ -163,7 +190,7 @@ class Pass(TorchDispatchMode):
         # is tagged so for its dropout, which its composition does not have.
         draws = torch.Tag.nondeterministic_seeded in func.tags and func is not ATTENTION
         decomposition = None if draws else decomposition_table.get(func)
-        with self:
+        with self, self.unaware():
             out = func.decompose(*args, **kwargs) if decomposition is None else decomposition(*args, **kwargs)
         if out is NotImplemented:
             raise NoRule(f"there is no Taylor rule for {func}")

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from baselines.nested import Nested
 from baselines.taylor import Taylor
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -24,7 +25,7 @@ class Objective(nn.Module):
         self.weight_decay = weight_decay
         self.penalised = hasattr(network, "penalty")
         self.regularised = weight_decay > 0 or self.penalised
-        self.taylor: dict[Any, Taylor | None] = {}  # by what was asked of which inputs; None: it lacks a rule
+        self.modes: dict[Any, Taylor | Nested] = {}  # of forward mode, by what was asked of which inputs
 
     def forward(self, x: Tensor, y: Tensor, part: str = "loss") -> Tensor:
         """Return the training loss, or one `part` of it.
@@ -46,15 +47,19 @@ class Objective(nn.Module):
 
     @contextmanager
     def plain(self) -> Iterator[None]:
-        """Tell a network that defines `plain` to take its path without custom backward passes: forward mode follows."""
-        if not hasattr(self.network, "plain"):
-            yield
-            return
-        object.__setattr__(self.network, "plain", True)
+        """Take the paths that forward mode can follow: no custom backward passes, no fused attention layers."""
+        fast = torch.backends.mha.get_fastpath_enabled()
+        # Fused attention layers: taken where nothing requires a gradient, as in forward mode, which cannot follow them.
+        torch.backends.mha.set_fastpath_enabled(False)
+        choosing = hasattr(self.network, "plain")
+        if choosing:
+            object.__setattr__(self.network, "plain", True)
         try:
             yield
         finally:
-            object.__setattr__(self.network, "plain", False)
+            torch.backends.mha.set_fastpath_enabled(fast)
+            if choosing:
+                object.__setattr__(self.network, "plain", False)
 
     def _penalty(self, decay: float | None = None) -> Tensor:
         penalty: Callable[[], Tensor] | None = getattr(self.network, "penalty", None)

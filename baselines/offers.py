@@ -7,6 +7,7 @@ import copy
 import torch
 from torch import Tensor
 
+from baselines.agreement import difference, inner
 from baselines.contract import Params
 from baselines.flops import Meter
 from baselines.graph import walk
@@ -57,19 +58,14 @@ def _agrees(oracle: Oracle, params: Params, need: str, draw: int) -> bool:
     }
     v, w = ({name: leaf[k] for name, leaf in V.items()} for k in range(2))
     if need == "jvp":
-        slope = _inner(oracle.grad(params)[1], v)
+        slope = inner(oracle.grad(params)[1], v)
         return _close(oracle.jvp(params, v)[1], slope) and _close(oracle.jvps(params, V)[1][0], slope)
     step = 10.0 ** (-5 - draw / 2)
-    ahead, behind = (oracle.grad({n: p + sign * step * v[n] for n, p in params.items()})[1] for sign in (1, -1))
-    difference = {name: (ahead[name] - behind[name]) / (2 * step) for name in params}
+    bent = difference(oracle, params, v, step)
     if need == "hvp":
-        return _close(_flat(oracle.hvp(params, v)[1]), _flat(difference))
-    expected = torch.stack([_inner(difference, v), _inner(difference, w)])
+        return _close(_flat(oracle.hvp(params, v)[1]), _flat(bent))
+    expected = torch.stack([inner(bent, v), inner(bent, w)])
     return _close(oracle.curvature(params, V)[2][0], expected)
-
-
-def _inner(a: Params, b: Params) -> Tensor:
-    return torch.stack([(a[name] * b[name]).sum() for name in a]).sum()
 
 
 def _flat(params: Params) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from typing import Any
 
@@ -11,25 +11,27 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
+from baselines.buffers import frozen
 from baselines.contract import Params
 from baselines.derivatives import (
     added,
+    blocks,
     clipped_to,
     count,
-    curvature_products,
     detached,
-    directional,
     gradient,
-    output_products,
     scaled,
-    tangent_products,
 )
 from baselines.flops import Meter
 from baselines.graph import walk
+from baselines.hessian import Products, product, slopes_with_graph
+from baselines.jet import NoRule
+from baselines.nested import Nested
 from baselines.objective import Loss, Objective  # noqa: F401 - for those who import it from here
-from baselines.taylor import Taylor, decay_products
+from baselines.taylor import LIMIT, Taylor, decay_products
 
 Batch = tuple[Tensor, Tensor]
+Mode = Taylor | Nested
 GLANCE = 8  # samples on which the graph of a network is looked at
 
 
@@ -58,6 +60,7 @@ class Oracle:
         clip: float | None = None,
         weight_decay: float | None = None,
         sampler: Callable[[], Batch] | None = None,
+        limit: float = LIMIT,
     ) -> None:
         """Bind the oracle to an objective.
 
@@ -68,11 +71,13 @@ class Oracle:
             weight_decay: decay that a method with `decoupled_decay` applies itself, in place of its own; the coupled one
                 is in `objective`.
             sampler: draws batches for `fresh`.
+            limit: bytes of derivatives that forward mode may hold at once, as far as one tangent at a time allows.
         """
         self.objective = objective
         self.meter = meter
         self.clip = clip
         self.weight_decay = weight_decay
+        self.limit = limit
         self.stage = 0  # of a multilevel network; part of what a call costs
         self.weight = 1.0  # share of the batch, for the parts that `split` makes
         self._sampler = sampler
@@ -85,7 +90,7 @@ class Oracle:
     def rebuild(self) -> None:
         """Look up parameters and buffers again, after the network changed its shape."""
         network = self.objective.network
-        self.objective.taylor.clear()
+        self.objective.modes.clear()
         self._names = [name for name, _ in network.named_parameters()]
         self._leaves = [leaf for _, leaf in network.named_parameters()]
         self._buffers = dict(self.objective.named_buffers())
@@ -150,6 +155,17 @@ class Oracle:
     def hvp(self, params: Params, v: Params) -> tuple[Tensor, Params]:
         """Return f(θ) and the Hessian-vector product ∇²f(θ)v by reverse mode over reverse mode."""
         return self._ask("hvp", 1, lambda: self._hvp(params, v))
+
+    def hessian(self, params: Params) -> tuple[Tensor, Params, Callable[[Params], Params]]:
+        """Return f(θ), ∇f(θ) as `grad` does and v ↦ ∇²f(θ)v, on a graph that is built once and lives as long as that map.
+
+        Charged as one `grad`, and as one `hvp` a product, each by the operations that it runs.
+        """
+        # counts of tangents that `grad` and `hvp` themselves never have: the same kinds of call, at other costs
+        loss, slopes = self._ask("grad", 1, partial(self._sloped, params))
+        at, grads = {name: params[name].detach() for name in self._names}, detached(slopes)
+        along = Products(at, slopes, self._leaves, partial(self.meter.charge, "hvp", (0, self._cost)))
+        return loss, self.clipped(grads) if self._part is None else grads, along
 
     def graph(self, leaves: Params) -> Tensor:
         """Return the loss with its graph on `leaves`, for library methods that differentiate themselves.
@@ -257,51 +273,59 @@ class Oracle:
         return loss, gradient(loss, self._leaves)
 
     def _hvp(self, params: Params, v: Params) -> tuple[Tensor, Params]:
+        loss, slopes = self._sloped(params)
+        products = product(list(slopes.values()), self._leaves, [v[name] for name in self._names])
+        return loss, dict(zip(self._names, products, strict=True))
+
+    def _sloped(self, params: Params) -> tuple[Tensor, Params]:
         self.point(params)
         with self._guarded_buffers():
             loss = self.objective(self._x, self._y)
-            slopes = torch.autograd.grad(loss, self._leaves, create_graph=True, materialize_grads=True)
-            curved = [(g, v[name]) for g, name in zip(slopes, self._names, strict=True) if g.requires_grad]
-            if not curved:  # the loss is linear in the parameters
-                return loss.detach(), {name: torch.zeros_like(leaf) for name, leaf in params.items()}
-            tangents = [w for _, w in curved]
-            products = torch.autograd.grad([g for g, _ in curved], self._leaves, tangents, materialize_grads=True)
-        return loss.detach(), dict(zip(self._names, products, strict=True))
+            return loss.detach(), dict(zip(self._names, slopes_with_graph(loss, self._leaves), strict=True))
 
     def _ask_forward(self, kind: str, params: Params, V: Params, way: Callable[..., Any]) -> Any:
         params = detached(params)
-        taylor = self.taylor(kind, params, V, way)
-        if taylor is None and kind == "curvature":
+        mode = self._mode(kind, params, V, way)
+        if kind == "curvature" and isinstance(mode, Nested):
             self._refuse_wrong(params)
-        return self._ask(kind, count(V), lambda: self._differentiated(kind, taylor, params, V, way))
+        return self._ask(kind, count(V), lambda: self._differentiated(kind, mode, params, V, way))
 
-    def _differentiated(self, kind: str, taylor: Taylor | None, params: Params, V: Params, way: Callable[..., Any]) -> Any:
-        if taylor is not None:
-            if (found := _attempt(way, taylor, params, V)) is not None:
-                return found
-            self.objective.taylor[self._kind(kind, params)] = None  # the module takes another path than when it was tried
-            if kind == "curvature":
-                self._refuse_wrong(params)
-        return way(None, params, V)
+    def _differentiated(self, kind: str, mode: Mode, params: Params, V: Params, way: Callable[..., Any]) -> Any:
+        try:
+            return way(mode, params, V)
+        except NoRule:  # the module takes another path than when it was tried
+            nested = self.objective.modes[self._kind(kind, params)] = self._nested(kind, params, V, way)
+            return way(nested, params, V)
 
-    def taylor(self, kind: str, params: Params, V: Params, way: Callable[..., Any]) -> Taylor | None:
-        """Return Taylor mode for `kind` on inputs like these, or None where the network has an operation without a rule.
+    def _mode(self, kind: str, params: Params, V: Params, way: Callable[..., Any]) -> Mode:
+        """Return Taylor mode for `kind` on inputs like these, or nested forward mode where an operation has no rule.
 
-        It is tried once, with one tangent, which also tells how large the intermediate results are; not charged.
+        It is tried once, with one tangent, which also tells how large the derivatives are; not charged.
         """
-        known, key = self.objective.taylor, self._kind(kind, params)
+        known, key = self.objective.modes, self._kind(kind, params)
         if key not in known:
-            known[key] = self._tried(params, {name: leaf[:1] for name, leaf in V.items()}, way)
+            known[key] = self._tried(kind, params, V, way)
         return known[key]
 
     def _kind(self, kind: str, params: Params) -> tuple[Any, ...]:
         return kind, self._x.shape, next(iter(params.values())).dtype
 
-    def _tried(self, params: Params, V: Params, way: Callable[..., Any]) -> Taylor | None:
-        if "curvature" in walk(self._glance(params), nested=False)[1]:  # a custom function, whose derivative is what it says
-            return None
-        taylor = Taylor()
-        return None if _attempt(way, taylor, params, V) is None else taylor
+    def _tried(self, kind: str, params: Params, V: Params, way: Callable[..., Any]) -> Mode:
+        # A custom function has the derivative that it says, which no Taylor mode sees.
+        if "curvature" not in walk(self._glance(params), nested=False)[1]:
+            taylor = Taylor(self.limit)
+            with suppress(NoRule), taylor.room.rehearsing():
+                way(taylor, params, blocks(V, 1)[0])
+                return taylor
+        return self._nested(kind, params, V, way)
+
+    def _nested(self, kind: str, params: Params, V: Params, way: Callable[..., Any]) -> Mode:
+        if kind == "curvature":
+            self._refuse_wrong(params)
+        nested = Nested(self.limit)
+        with nested.room.rehearsing():  # on two tangents, as a batch of them takes more memory than single ones
+            way(nested, params, {name: torch.cat([leaf[:1], leaf[-1:]]) for name, leaf in V.items()})
+        return nested
 
     def _refuse_wrong(self, params: Params) -> None:
         """Refuse nested forward mode where it is silently wrong; looked at each time, as the module may change its path."""
@@ -313,40 +337,26 @@ class Oracle:
         with torch.enable_grad():
             return self._function("loss", GLANCE)(leaves)
 
-    def _slope(self, taylor: Taylor | None, params: Params, V: Params) -> tuple[Tensor, Tensor]:
-        if taylor is not None:
-            value, slopes = taylor.slopes(self._function(), params, V)
-            return value, slopes[0]
-        value, slope = directional(self._function(), params, {name: leaf[0] for name, leaf in V.items()})
-        return value, slope.to(value.dtype)
+    def _slope(self, mode: Mode, params: Params, V: Params) -> tuple[Tensor, Tensor]:
+        value, slopes = mode.slopes(self._function(), params, V)
+        return value, slopes[0]
 
-    def _slopes(self, taylor: Taylor | None, params: Params, V: Params) -> tuple[Tensor, Tensor]:
-        if taylor is not None:
-            return taylor.slopes(self._function(), params, V)
-        value, slopes = tangent_products(self._function(), params, V)
-        return value, slopes.to(value.dtype)
+    def _slopes(self, mode: Mode, params: Params, V: Params) -> tuple[Tensor, Tensor]:
+        return mode.slopes(self._function(), params, V)
 
-    def _curvature(self, taylor: Taylor | None, params: Params, V: Params) -> tuple[Tensor, ...]:
-        if taylor is None:
-            return curvature_products(self._function(), params, V)
-        return self._decayed(taylor.curvature(self._function("undecayed"), params, V), params, V)
+    def _curvature(self, mode: Mode, params: Params, V: Params) -> tuple[Tensor, ...]:
+        return self._decayed(mode.curvature(self._function("undecayed"), params, V), params, V)
 
     def _decayed(self, found: tuple[Tensor, ...], params: Params, V: Params) -> tuple[Tensor, ...]:
         decay = self.objective.weight_decay
         return added(found, decay_products(params, V, decay)) if decay else found
 
-    def _gauss_newton(self, taylor: Taylor | None, params: Params, V: Params) -> tuple[Tensor, ...]:
+    def _gauss_newton(self, mode: Mode, params: Params, V: Params) -> tuple[Tensor, ...]:
         objective, y = self.objective, self._y
-        if taylor is None:
-            z, Z = tangent_products(self._function("prediction"), params, V)  # Z: (K, batch, outputs)
-            nested = output_products(lambda out: objective.out_loss(out, y), z, Z)
-            return (
-                added(nested, curvature_products(self._function("penalty"), params, V)) if objective.regularised else nested
-            )
-        z, Z = taylor.slopes(self._function("prediction"), params, V)
-        found: tuple[Tensor, ...] = taylor.curvature(lambda out: objective.out_loss(out["z"], y), {"z": z}, {"z": Z})
+        z, Z = mode.slopes(self._function("prediction"), params, V)  # Z: (K, batch, outputs)
+        found: tuple[Tensor, ...] = mode.of_outputs(lambda out: objective.out_loss(out, y), z, Z)
         if objective.penalised:
-            found = added(found, taylor.curvature(self._function("own penalty"), params, V))
+            found = added(found, mode.curvature(self._function("own penalty"), params, V))
         return self._decayed(found, params, V)
 
     def _function(self, part: str = "loss", samples: int | None = None) -> Callable[[Params], Tensor]:
@@ -374,24 +384,6 @@ class Oracle:
             with self.frozen_buffers():
                 yield
 
-    @contextmanager
-    def frozen_buffers(self) -> Iterator[None]:
+    def frozen_buffers(self) -> AbstractContextManager[None]:
         """Give the buffers their present values back afterwards."""
-        saved = {name: buffer.data for name, buffer in self._buffers.items()}
-        for buffer in self._buffers.values():
-            buffer.data = buffer.data.clone()
-        try:
-            yield
-        finally:
-            for name, value in saved.items():
-                self._buffers[name].data = value
-
-
-def _attempt(way: Callable[..., Any], taylor: Taylor, params: Params, V: Params) -> Any:
-    """Return what Taylor mode finds, None where an operation has no rule or the module looks into its tensors."""
-    try:
-        return way(taylor, params, V)
-    except torch.OutOfMemoryError:
-        raise
-    except (NotImplementedError, RuntimeError, TypeError):
-        return None
+        return frozen(self._buffers)

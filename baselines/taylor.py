@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from baselines.contract import Params
-from baselines.derivatives import count
+from baselines.derivatives import blocks, count, gathered
 from baselines.jet import Jet, Pairs, parts
 from baselines.jet_rules import Pass
+from baselines.live_bytes import Room
 
-LIMIT = 2**30  # bytes that the derivatives of one intermediate result may take
+Function = Callable[[Params], Tensor]
+LIMIT = 2**30  # bytes of derivatives that may be alive at once, beyond the tangents and the results
 
 
 class Taylor:
@@ -23,42 +26,40 @@ class Taylor:
     Compared with nested forward mode, zero derivatives of the inputs are never made, nothing is computed twice, and
     norms, whose second derivatives PyTorch 2.15 gets wrong there, are composed of operations that are right.
 
-    Where the derivatives of one result would exceed `limit` bytes, the tangents are cut into blocks, and the pairs of
-    each two blocks make a pass of their own: the same numbers, for more primal passes. The sizes are known after a pass.
+    Where the derivatives that are alive at once would exceed `limit` bytes, the tangents are cut into blocks, and the
+    pairs of each two blocks make a pass of their own: the same numbers, for more primal passes. How large the derivatives
+    are, a pass with one tangent tells, inside `room.rehearsing`.
     """
 
-    def __init__(self, limit: int = LIMIT) -> None:
-        self.limit = limit
-        self._bytes = [0, 0]  # of the largest results that carry first and second derivatives
+    def __init__(self, limit: float = LIMIT) -> None:
+        self.room = Room(limit)
 
-    def slopes(self, function: Callable[[Params], Tensor], params: Params, V: Params) -> tuple[Tensor, Tensor]:
+    def slopes(self, function: Function, params: Params, V: Params) -> tuple[Tensor, Tensor]:
         """Return function(θ) and its derivatives along K tangents, (K, *shape of the value)."""
-        size = _largest(count(V), lambda c: (1 + c) * self._bytes[0] <= self.limit)
-        found = [self._pass(function, params, part, Pairs.none()) for part in _blocks(V, size)]
-        value = found[0][0]
-        return value, _joined([first for _, first, _ in found])
+        size = self.room.largest(count(V), "slopes", lambda c: c)
+        return gathered((self._pass(function, params, part, Pairs.none())[:2] for part in blocks(V, size)), count(V))
 
-    def curvature(self, function: Callable[[Params], Tensor], params: Params, V: Params) -> tuple[Tensor, Tensor, Tensor]:
+    def curvature(self, function: Function, params: Params, V: Params) -> tuple[Tensor, Tensor, Tensor]:
         """Return f(θ), g·v_k, shape (K,), and v_iᵀ∇²f v_j, shape (K, K), of a scalar function."""
         total = count(V)
-        if self._fits(total, total * (total + 1) // 2):
+        if self.room.fits("curvature", total * (total + 1) // 2):
             value, slopes, seconds = self._pass(function, params, V, Pairs.symmetric(total))
             return value, slopes, _symmetric(seconds, Pairs.symmetric(total), total)
-        blocks = _blocks(V, _largest(total, lambda c: self._fits(2 * c, c * c)))
-        return self._blockwise(function, params, blocks)
+        copies = 2 * sum(leaf.nbytes for leaf in params.values())  # two blocks side by side, and the pairs across
+        size = self.room.largest(total, "curvature", lambda c: max(2 * c, c * c), copies)
+        return self._blockwise(function, params, blocks(V, size))
 
-    def _fits(self, first: int, second: int) -> bool:
-        return max((1 + first) * self._bytes[0], (1 + first + second) * self._bytes[1]) <= self.limit
+    def of_outputs(self, loss: Callable[[Tensor], Tensor], z: Tensor, Z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return loss(z), its slopes along the K rows of Z and Z_iᵀ∇²loss Z_j."""
+        return self.curvature(lambda out: loss(out["z"]), {"z": z}, {"z": Z})
 
-    def _blockwise(
-        self, function: Callable[[Params], Tensor], params: Params, blocks: list[Params]
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def _blockwise(self, function: Function, params: Params, parts: list[Params]) -> tuple[Tensor, Tensor, Tensor]:
         slopes, rows = [], []
-        for n, left in enumerate(blocks):
+        for n, left in enumerate(parts):
             own = Pairs.symmetric(count(left))
             value, first, seconds = self._pass(function, params, left, own)
             row = [_symmetric(seconds, own, count(left))]
-            for right in blocks[n + 1 :]:
+            for right in parts[n + 1 :]:
                 both = {name: torch.cat([leaf, right[name]]) for name, leaf in left.items()}
                 # The slopes of these tangents are known from their own passes; here only the pairs across are new.
                 pairs = Pairs.across(count(left), count(right))
@@ -67,20 +68,24 @@ class Taylor:
             rows.append(row)
         return value, torch.cat(slopes), _matrix(rows)
 
-    def _pass(
-        self, function: Callable[[Params], Tensor], params: Params, V: Params, pairs: Pairs
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        with torch.no_grad(), Pass(pairs) as taken:
-            jets: Params = {name: Jet(leaf, V[name], None) for name, leaf in params.items()}
+    def _pass(self, function: Function, params: Params, V: Params, pairs: Pairs) -> tuple[Tensor, Tensor, Tensor]:
+        kind = "curvature" if pairs.rows else "slopes"
+        terms = max(count(V), pairs.size)
+        return self.room.measured(kind, terms, partial(_passed, function, params, V, pairs), partial(function, params))
+
+
+def _passed(function: Function, params: Params, V: Params, pairs: Pairs) -> tuple[Tensor, Tensor, Tensor]:
+    """Return value, first derivatives (K, …) and those of the pairs (M, …), from one pass."""
+    with torch.no_grad(), Pass(pairs) as taken:
+        jets: Params = {name: Jet(leaf, V[name], None) for name, leaf in params.items()}
+        with taken.unaware():
             value, first, second = parts(function(jets))
-        # From here on it is known what a pass takes; the first one, with a single tangent, cannot take much.
-        self._bytes = [max(pair) for pair in zip(self._bytes, taken.largest, strict=True)]
-        zeros = value.new_zeros(()).expand  # what the tangents do not reach
-        return (
-            value,
-            zeros(count(V), *value.shape) if first is None else first,
-            zeros(pairs.size, *value.shape) if second is None else second,
-        )
+    zeros = value.new_zeros(()).expand  # what the tangents do not reach
+    return (
+        value,
+        zeros(count(V), *value.shape) if first is None else first,
+        zeros(pairs.size, *value.shape) if second is None else second,
+    )
 
 
 def decay_products(params: Params, V: Params, factor: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -90,25 +95,11 @@ def decay_products(params: Params, V: Params, factor: float) -> tuple[Tensor, Te
     (tensor(25.), tensor([6., 8.]), tensor([[2., 0.],
             [0., 2.]]))
     """
-    flat = [(leaf.flatten(), V[name].flatten(1)) for name, leaf in params.items()]
+    flat = [(leaf.flatten(), V[name].reshape(count(V), -1)) for name, leaf in params.items()]  # a leaf may be a number
     value = torch.stack([theta.square().sum() for theta, _ in flat]).sum()
     slopes = torch.stack([tangents @ theta for theta, tangents in flat]).sum(0)
     gram = torch.stack([tangents @ tangents.T for _, tangents in flat]).sum(0)
     return 0.5 * factor * value, factor * slopes, factor * gram
-
-
-def _largest(total: int, fits: Callable[[int], bool]) -> int:
-    return next((size for size in range(total, 1, -1) if fits(size)), 1)
-
-
-def _blocks(V: Params, size: int) -> list[Params]:
-    if size >= count(V):
-        return [V]
-    return [{name: leaf[start : start + size] for name, leaf in V.items()} for start in range(0, count(V), size)]
-
-
-def _joined(found: list[Tensor]) -> Tensor:
-    return found[0] if len(found) == 1 else torch.cat(found)
 
 
 def _symmetric(seconds: Tensor, pairs: Pairs, total: int) -> Tensor:

@@ -19,6 +19,12 @@ def dropped(x):
     return torch.native_dropout(x.exp(), 0.4, True)[0]
 
 
+def written(x, places, entries):
+    y = x.sin()
+    y[places] = entries
+    return y
+
+
 # The variable, of shape `SHAPE`, enters twice where an operation is a product.
 RULES = {
     "tanh": torch.tanh,
@@ -161,4 +167,23 @@ RULES = {
     "bce logits": lambda x: F.binary_cross_entropy_with_logits(x.exp(), POSITIVE.sigmoid()),
     "kl": lambda x: F.kl_div(x.sin(), POSITIVE, reduction="batchmean"),
     "poisson": lambda x: F.poisson_nll_loss(x, POSITIVE),
+    "amax": lambda x: x.amax(-1, keepdim=True) + x.square().amax((0, 1)),
+    "amax of ties": lambda x: x.relu().amax(0).exp(),
+    "amax of a mask": lambda x: x.masked_fill(MASK, -torch.inf).amax(0).clamp(min=-9).exp(),
+    "amin": lambda x: x.square().amin((0, 2), keepdim=True) + x.amin(),
+    "max of all": lambda x: x.exp().max() * x.min(),
+    "prod": lambda x: x.prod(-1) * x.exp().prod(),
+    "prod with a zero": lambda x: (x * (C.min() < C)).prod(1, keepdim=True) + (x * (INDEX > 0)[:, None]).prod(),
+    "var_mean": lambda x: torch.mul(*torch.var_mean(x, -1, correction=0)),
+    "std_mean": lambda x: torch.mul(*torch.std_mean(x, (0, 1), keepdim=True)),
+    "scatter": lambda x: x.sin().scatter(-1, torch.arange(4).flip(0).expand(SHAPE), x.square()),
+    "scatter of a number": lambda x: x.square().scatter(1, INDEX[:1].expand(2, 1, 4), 2.0),
+    "scatter_add": lambda x: C.scatter_add(1, INDEX[None, :, None].expand(SHAPE), x.square()),
+    "index_put": lambda x: written(x, torch.tensor([1]), x[:1].square()),
+    "index_put of a mask": lambda x: written(x, MASK, x[MASK].exp()),
+    "index_put of constants": lambda x: written(x, (slice(None), INDEX[:1]), C[:, :1]),
+    "index_put adding up": lambda x: x.square().index_put((torch.tensor([0, 0]),), x.exp(), accumulate=True),
+    "index_add": lambda x: x.sin().index_add(1, INDEX, x.square()),
+    "masked_scatter": lambda x: x.sin().masked_scatter(MASK, x.square()),
+    "copy_": lambda x: (x + 1).copy_(x[:1].square()) + (x * 2).copy_(C),
 }

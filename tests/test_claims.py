@@ -1,5 +1,6 @@
 """The claims of every family: their shape, that every query runs, and that it finds the rows of its grid."""
 
+import hashlib
 import tomllib
 from pathlib import Path
 
@@ -26,16 +27,40 @@ CATALOG = Catalog()
 EACH = pytest.mark.parametrize(("family", "claim"), CLAIMS, ids=[claim["name"] for _, claim in CLAIMS])
 
 
+BYTES = 10**12  # of a value of one
+# Which methods stand on either side of a claim that compares different ones: value, control.
+SIDES = {
+    "memory_is_a_learning_rate": ({"gl_memory"}, {"scaled"}),
+    "coupled_modes_depend_on_micro_batches": ({"frac_accumulate"}, {"sgd"}),
+    "other_modes_do_not_depend_on_micro_batches": ({"frac_accumulate"}, {"sgd"}),
+    "one_tangent_of_curvature_loses_to_forward_gradients": ({"fgd"}, {"fomoh"}),
+    "curvature_along_the_gradient_changes_nothing": ({"fomoh_bp"}, {"sgd"}),
+    "subspaces_beat_forward_gradients_step_by_step": ({"fomoh_kd"}, {"fgd"}),
+    "subspaces_do_not_beat_forward_gradients_per_operation": ({"fomoh_kd"}, {"fgd"}),
+    "safeguards_cost_nothing": ({"fomoh_kd_safe"}, {"fomoh_kd"}),
+    "gauss_newton_is_as_good_as_exact_curvature": ({"subspace_gauss_newton"}, {"fomoh_kd_safe"}),
+    "shallow_networks_save_no_memory": ({"sgd"}, {"fgd"}),
+    "deep_networks_save_memory": ({"fgd"}, {"sgd"}),
+    "first_order_tangents_suffice": ({"fgd"}, {"fomoh_kd"}),
+}
+
+
+def invented(one):
+    """A value of a trial that no other network, method or seed shares: 0.1 to 0.2."""
+    text = f"{one.network} {one.optimizer} {one.precision} {one.seed}"
+    return 0.1 + 0.1 * int(hashlib.sha256(text.encode()).hexdigest()[:8], 16) / 2**32
+
+
 def ended(cell):
     """Invented rows of two tuned seeds of a cell, and of its tuning; they come alone on their machine."""
     tried = list(cell.tuning_trials()) if cell.tune else [next(cell.trials())]
     for one in [*tried[:2], *list(cell.evaluation_trials(tried[-1]))[:2]]:
-        value = 0.1 + 0.01 * one.seed
+        value = invented(one)
         yield from (metric(one.key, step, value, name=cell.task.primary) for step in (0, 5, 10))
         known = {k: v for k, v in identity_of(one, CATALOG).items() if v is not None and k != "key"}
         yield trial(one.key, **known | {
             "primary": cell.task.primary, "higher_is_better": cell.task.higher_is_better, "test_at_best": value,
-            "best_validation": value, "final_loss": value, "seconds": 1.0 + one.seed, "epochs": 2.0, "peak_bytes": 1000,
+            "best_validation": value, "final_loss": value, "seconds": value, "epochs": 2.0, "peak_bytes": int(value * BYTES),
             "steps": 10, "gradients": 10.0,
         })  # fmt: skip
 
@@ -83,6 +108,20 @@ def test_its_query_finds_rows_of_the_stated_shape(connections, family, claim):
         assert found["value"].null_count == found["control"].null_count == 0
         identities = [tuple(row[column] for column in ("task", "arm", "seed")) for row in found.to_pylist()]
         assert len(set(identities)) == len(identities)  # a repetition counts once
+
+
+@pytest.mark.parametrize("name", SIDES)
+def test_value_and_control_are_of_the_methods_that_the_claim_names(connections, name):
+    """Every trial has a value of its own, an error or its complement, or a number of bytes, by which it is known again."""
+    family, claim = next((family, claim) for family, claim in CLAIMS if claim["name"] == name)
+    trials = ask(connections[family], "SELECT test_at_best, optimizer_name FROM trials WHERE stage = 'eval'").to_pylist()
+    method = {round(row["test_at_best"], 9): row["optimizer_name"] for row in trials}
+    found = ask(connections[family], BOOKS[family]["prelude"] + claim["sql"]).to_pylist()
+
+    def known(x):
+        return next(method[y] for y in (round(x, 9), round(1 - x, 9), round(x / BYTES, 9)) if y in method)
+
+    assert ({known(row["value"]) for row in found}, {known(row["control"]) for row in found}) == SIDES[name]
 
 
 @EACH

@@ -333,3 +333,17 @@ def test_half_as_many_tangents_as_parameters_are_far_slower(seed):
     torch.manual_seed(seed)
     start = torch.randn(10).double()
     assert walk(FomohKD(lr=1.0, K=5), rosenbrock, start, 150).min() > 1e-2
+
+
+SEARCHED = (  # in what interval the learning rate is looked for, of the code of the papers where they say
+    (Fgd, 1e-5, 1e-1), (MultiTangent, 1e-4, 1.0), (Fomoh, 1e-3, 1.0), (FomohBP, 1e-2, 1.0), (FomohKD, 1e-3, 1.0),
+    (FomohKDSafe, 0.03, 1.0), (SubspaceGaussNewton, 0.03, 1.0), (Mezo, 1e-6, 1e-1), (Hizoo, 1e-6, 1e-1),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("method", "low", "high"), SEARCHED)
+def test_learning_rates_are_looked_for_where_the_papers_do(method, low, high):
+    """As many tries over a wider interval would be a coarser search: an unfair one."""
+    search = method.__dataclass_fields__["lr"].metadata["search"]
+    assert (search.at(0.0), search.at(1.0)) == pytest.approx((low, high))
+    assert low <= method().lr <= high

@@ -7,10 +7,8 @@ from itertools import pairwise
 
 import pytest
 import torch
-from torch import nn
 
 from baselines.analytic import function_oracle
-from baselines.flops import Meter
 from baselines.fractional import weights
 from baselines.fractional.adagl import AdaGL
 from baselines.fractional.cfgd import Cfgd
@@ -31,7 +29,6 @@ from baselines.fractional.tempered import Tempered
 from baselines.fractional.time_fractional import TimeFractional
 from baselines.fractional.weight_power import WeightPower
 from baselines.integrators.linear_multistep import LinearMultistep
-from baselines.oracle import Objective, Oracle
 from baselines.standard.momentum import Momentum
 from baselines.standard.schedule_free_adamw import ScheduleFreeAdamw
 from baselines.standard.sgd import Sgd
@@ -45,26 +42,7 @@ CATALOG = Catalog()
 F64 = torch.float64
 SGD = Sgd(lr=0.1)
 PURE = LinearMultistep(rule="ab1", lr=0.1)  # SGD whose state is plain tensors
-METHODS = (
-    Fctm(base=PURE, K=3), Fctm(base=PURE, K=3, corrected=False), FracM(base=PURE, K=2), LaggedGradient(base=PURE),
-    Cfgd(base=PURE, s=2, terminal="gradient"), Cfgd(base=PURE, terminal="fixed", kappa=0.1, beta=0.3),
-    WeightPower(base=PURE, terminal="least"),
-)  # fmt: skip
 BAD_COUNTS = (0, -1, 2.5, True, "5", float("nan"))
-
-
-def walk(method, steps, start=None, begin=0):
-    """Parameters and state after some steps of a small regression."""
-    torch.manual_seed(0)
-    net = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1)).to(F64)
-    x, y = torch.randn(10, 3, dtype=F64), torch.randn(10, 1, dtype=F64)
-    oracle = Oracle(Objective(net, nn.functional.mse_loss), Meter({}))
-    params = {name: p.detach().clone() for name, p in net.named_parameters()}
-    params, state = start or (params, method.init(params))
-    for step in range(begin, begin + steps):
-        oracle.bind(x, y, seed=step)
-        params, state = method.step(oracle, params, state, torch.Generator().manual_seed(step), 1.0)
-    return {name: p.clone() for name, p in params.items()}, state
 
 
 def fed(method, gradients):
@@ -74,34 +52,6 @@ def fed(method, gradients):
         got, memory = method.transformed(point, {"w": torch.tensor([g], dtype=F64)}, memory, torch.Generator())
         found.append(got["w"].item())
     return found
-
-
-def same(a, b):
-    return all(torch.equal(a[name], b[name]) for name in a)
-
-
-# -- all of them ----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("method", METHODS, ids=repr)
-def test_a_step_is_a_function_of_its_arguments_and_a_saved_state_goes_on(method):
-    through, _ = walk(method, 9)
-    middle = walk(method, 4)
-    kept = copy.deepcopy(middle)
-    assert same(walk(method, 5, middle, begin=4)[0], through)
-    assert same(walk(method, 5, kept, begin=4)[0], through)
-
-
-@pytest.mark.parametrize("method", METHODS, ids=repr)
-def test_the_state_stops_growing_after_the_rehearsal(method):
-    def size(state):
-        if isinstance(state, torch.Tensor):
-            return state.numel()
-        parts = state.values() if isinstance(state, dict) else state if isinstance(state, (list, tuple)) else ()
-        return sum(map(size, parts))
-
-    sizes = [size(walk(method, steps)[1]) for steps in range(1, method.rehearsal + 8)]
-    assert max(sizes) == max(sizes[: method.rehearsal])
 
 
 @pytest.mark.parametrize(

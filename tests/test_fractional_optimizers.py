@@ -17,13 +17,16 @@ from baselines.flops import Meter
 from baselines.fractional import gl_memory, segment, weights
 from baselines.fractional.adagl import AdaGL
 from baselines.fractional.cfgd import Cfgd
+from baselines.fractional.fctm import Fctm
 from baselines.fractional.fixed_terminal import FixedTerminal
 from baselines.fractional.flinear import with_flinear
 from baselines.fractional.frac_accumulate import FracAccumulate
+from baselines.fractional.frac_m import FracM
 from baselines.fractional.fractional_descent_limits import FractionalDescentLimits, controls, descend
 from baselines.fractional.fractional_gradient import FractionalGradient
 from baselines.fractional.fractional_momentum import FractionalMomentum
 from baselines.fractional.gl_memory import GLMemory
+from baselines.fractional.lagged_gradient import LaggedGradient
 from baselines.fractional.lagged_terminal import LaggedTerminal
 from baselines.fractional.scaled import Scaled
 from baselines.fractional.tempered import Tempered
@@ -44,7 +47,9 @@ METHODS = (
     GLMemory(base=PURE, convention="fcgd", mask=True),
     Tempered(base=PURE, K=3), TimeFractional(base=PURE, K=3), Cfgd(base=PURE, s=2, L=2), FracAccumulate(base=PURE, N=3),
     Scaled(base=PURE, like=GLMemory(K=3)), AdaGL(base=PURE, K=3), FractionalMomentum(base=PURE, K=3),
-    Cfgd(base=PURE, shift="each", beta=0.3),
+    Cfgd(base=PURE, shift="each", beta=0.3), Cfgd(base=PURE, s=2, terminal="gradient"),
+    Cfgd(base=PURE, terminal="fixed", kappa=0.1, beta=0.3), Fctm(base=PURE, K=3), Fctm(base=PURE, K=3, corrected=False),
+    FracM(base=PURE, K=2), LaggedGradient(base=PURE), WeightPower(base=PURE, terminal="least"),
 )  # fmt: skip
 
 
@@ -112,7 +117,9 @@ def test_the_state_stops_growing_after_the_rehearsal(method):
         parts = state.values() if isinstance(state, dict) else state if isinstance(state, (list, tuple)) else ()
         return sum(map(size, parts))
 
-    assert size(walk(method, method.rehearsal)[1]) == size(walk(method, method.rehearsal + 7)[1])
+    # a memory that begins anew is shorter now and then, so that the largest size counts
+    sizes = [size(walk(method, steps)[1]) for steps in range(1, method.rehearsal + 8)]
+    assert max(sizes) == max(sizes[: method.rehearsal])
 
 
 @pytest.mark.parametrize("base", [SGD, Adam(lr=0.01)], ids=lambda base: type(base).__name__)

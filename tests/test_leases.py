@@ -270,14 +270,20 @@ def test_a_driver_that_ends_leaves_the_folders_of_one_that_lives(tmp_path, other
     assert [live.driver for live in live_drivers(tmp_path)] == ["other"]
 
 
-def test_failures_of_another_driver_count(tmp_path):
-    items = [cell(seeds=2)]
-    store = Store(tmp_path)
+def at_work(folder, items):
+    """A driver with a share of the run, open; it has yet to drive."""
+    store = Store(folder)
     made = Driver(
         Agenda(items, read_stored(store), lambda trial: "v1"), StubExecutor(), store, Progress(),
         share=Share(store, "g", COLUMNS), payload=lambda trial, attempt: {}, identity=lambda trial, attempt: {},
     )  # fmt: skip
     made.share.open()
+    return made
+
+
+def test_failures_of_another_driver_count(tmp_path):
+    items = [cell(seeds=2)]
+    made = at_work(tmp_path, items)
     drive(tmp_path, items, StubExecutor(lambda trial, attempt: end(trial, "error")))
     made.drive(Interrupt())
     assert (made.tally.run, made.tally.elsewhere, made.tally.failed) == (0, 2, 2)
@@ -305,12 +311,7 @@ def test_seconds_beside_another_driver_are_packed(tmp_path, other):
 
 
 def test_a_pilot_that_fails_closes_everything(tmp_path):
-    store = Store(tmp_path)
-    made = Driver(
-        Agenda([cell()], {}, lambda trial: "v1"), StubExecutor(), store, Progress(), share=Share(store, "g", COLUMNS),
-        payload=lambda trial, attempt: {}, identity=lambda trial, attempt: {},
-    )  # fmt: skip
-    made.share.open()
+    made = at_work(tmp_path, [cell()])
 
     def fails():
         raise ValueError("a worker runs other code")
@@ -336,12 +337,7 @@ def test_two_processes_on_one_folder(tmp_path):
 
 def test_what_another_driver_finished_is_looked_up_together(tmp_path, monkeypatch):
     items = [cell(seeds=30)]
-    store = Store(tmp_path)
-    made = Driver(
-        Agenda(items, read_stored(store), lambda trial: "v1"), StubExecutor(), store, Progress(),
-        share=Share(store, "g", COLUMNS), payload=lambda trial, attempt: {}, identity=lambda trial, attempt: {},
-    )  # fmt: skip
-    made.share.open()
+    made = at_work(tmp_path, items)
     drive(tmp_path, items)
     looks, real = [], Store.fetch
     monkeypatch.setattr(Store, "fetch", lambda self, keys, columns: looks.append(keys) or real(self, keys, columns))

@@ -23,7 +23,7 @@ class Fgd(SubspaceOptimizer):
 
     needs = frozenset({"jvp"})
 
-    lr: float = tunable(1e-3, 1e-5, 1.0, log=True)  # up to 0.1 is enough for K = 1
+    lr: float = tunable(1e-3, 1e-5, 1e-1, log=True)  # where Cobb et al. 2024 look for it, K = 1
     K: int = 1
 
     def moved(self, oracle: Oracle, params: Params, V: Params, rate: float) -> Params:

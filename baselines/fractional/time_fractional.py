@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from baselines.contract import Optimizer, Params, State, tunable
+from baselines.contract import Params, State
+from baselines.fractional.flow import FractionalFlow, copied
 from baselines.fractional.weights import of_gradients
-from baselines.ranges import check_between, check_count
-from baselines.standard.sgd import Sgd
-from baselines.wrapping import Wrapping, check_evaluates_where_it_is
 
 if TYPE_CHECKING:
     import torch
@@ -17,7 +14,7 @@ if TYPE_CHECKING:
     from baselines.oracle import Oracle
 
 
-class TimeFractional(Wrapping):
+class TimeFractional(FractionalFlow):
     """θ_{t+1} = θ_o + Δ_t - Σ_{k=1}^{t+1-o} φ_k (θ_{t+1-k} - θ_o), φ_k = (-1)^k C(α,k), Δ_t the step of `base` from θ_t.
 
     Xie and Li 2022 (Axioms 11): ∂_t^α θ = -∇f by Grünwald–Letnikov, Δ_t = -η^α ∇f, so that the learning rate of the base is
@@ -28,27 +25,6 @@ class TimeFractional(Wrapping):
     equilibria. K positions are kept. Weight decay and schedules act through the base.
     """
 
-    base: Optimizer = Sgd()
-    alpha: float = tunable(0.95, choices=(0.9, 0.95, 0.99))
-    K: int = tunable(10, choices=(10, 50))  # at least the number of steps: the whole history
-
-    def __post_init__(self) -> None:
-        """Refuse orders and lengths out of range, and bases that need more than gradients or evaluate elsewhere."""
-        super().__post_init__()
-        check_evaluates_where_it_is(self.base)
-        check_between("alpha", self.alpha, 0, 1, high_too=True)
-        check_count("K", self.K)
-
-    @property
-    def control(self) -> TimeFractional:
-        """The method at the order at which it is its base."""
-        return replace(self, alpha=1.0)
-
-    @property
-    def rehearsal(self) -> int:
-        """Steps until the memory is full, at least for the lengths that tuning tries."""
-        return max(self.base.rehearsal, min(self.K, 50) + 1)
-
     def init(self, params: Params) -> State:
         """Return no earlier parameters, newest first, and the state of the base."""
         return {"past": [], "base": self.base.init(params)}
@@ -57,8 +33,8 @@ class TimeFractional(Wrapping):
         self, oracle: Oracle, params: Params, state: State, generator: torch.Generator, rate: float
     ) -> tuple[Params, State]:
         """Take the step of the base from where the memory of earlier positions says."""
-        if self.alpha < 1:  # the base may move what it returned in place
-            params = {name: value.clone() for name, value in params.items()}
+        if self.alpha < 1:
+            params = copied(params)
         moved, base = self.base.step(oracle, params, state["base"], generator, rate)
         if self.alpha == 1:
             return moved, {"past": [], "base": base}
