@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from baselines.contract import Search
 from suite.crossing import tuned
 from suite.trial import name_of
 
@@ -20,6 +22,7 @@ METHODS = (  # without a subspace, or with one that is fixed; at η = 1 `fomoh` 
 )  # fmt: skip
 SUBSPACE_METHODS = ("fgd", "multi_tangent", "fomoh_kd", "fomoh_kd_safe", "subspace_gauss_newton")
 SUBSPACES = (2, 5, 10)
+SEVERAL = Search(1e-4, 1.0, log=True)
 DEPTHS = (2, 4, 8, 16, 32, 64)  # where forward mode may begin to save memory
 
 
@@ -33,7 +36,7 @@ def forward_arms(catalog: Catalog, task: Task, subspaces: Sequence[int]) -> Iter
         [catalog.parse("network", text) for text in given],
         [catalog.parse("optimizer", text) for text in texts],
     )
-    yield from (cell for cell in tuned([task], networks, optimizers, seeds=8, tune=6) if _fits_method(cell))
+    yield from (_searched(cell) for cell in tuned([task], networks, optimizers, seeds=8, tune=6) if _fits_method(cell))
 
 
 def at_depths(catalog: Catalog) -> Iterator[Cell]:
@@ -46,6 +49,13 @@ def at_depths(catalog: Catalog) -> Iterator[Cell]:
         for method in ("sgd", "fgd", "subspace_gauss_newton(K=2)", "fomoh"):
             optimizer = catalog.parse("optimizer", method)
             yield Cell(task=task, network=network, optimizer=optimizer, seeds=8, budget=20, alias="forward_depth")
+
+
+def _searched(cell: Cell) -> Cell:
+    """Look for the rate of forward gradients where the noise of several tangents allows, a decade above that of one."""
+    if name_of(cell.optimizer) == "fgd" and cell.optimizer.K > 1:  # type: ignore[attr-defined]
+        return replace(cell, search=(("lr", SEVERAL),))
+    return cell
 
 
 def _fits_method(cell: Cell) -> bool:
