@@ -59,7 +59,9 @@ def _sentence(method: str, ratios: pd.Series) -> str:
     depths = [int(depth) for depth in ratios.index]
     first, last = begins(depths, list(ratios)), number(float(ratios.iloc[-1]), 3)
     if first is None:
-        return f"`{method}` saves no memory up to the largest depth tried, {depths[-1]}, where it takes {last} times as much."
+        return (
+            f"`{method}` saves no memory up to depth {depths[-1]}, the largest tried, where it takes {last} times as much."
+        )
     if first == depths[0]:
         return f"`{method}` takes less memory than `{REFERENCE}` at every depth tried, {last} of it at depth {depths[-1]}."
     return f"`{method}` takes less memory than `{REFERENCE}` from depth {first} on, {last} of it at depth {depths[-1]}."

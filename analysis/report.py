@@ -12,7 +12,7 @@ import pandas as pd
 from analysis import leaderboard
 from analysis.badge import Badge, badge
 from analysis.claims_page import claims_blocks
-from analysis.depth_memory import depth_memory
+from analysis.families import family_blocks, family_figures
 from analysis.leaderboard import MIN_TASKS, Board
 from analysis.stats import DIGITS, MIN_SEEDS, Ratio, least_p
 from analysis.tables import counted, listed, markdown, number
@@ -35,12 +35,12 @@ def write_report(connection: duckdb.DuckDBPyConnection, to: Path | str) -> list[
     Returns:
         what was written, the page first.
     """
-    from analysis import plots, stable_plots
+    from analysis import plots
 
     folder = Path(to)
     folder.mkdir(parents=True, exist_ok=True)
     cells = leaderboard.cells(connection)
-    figures = plots.all_figures(connection, cells) | stable_plots.stable_figures(connection) if len(cells) else {}
+    figures = (plots.all_figures(connection, cells) if len(cells) else {}) | family_figures(connection)
     written = [plots.save(figure, folder / name) for name, figure in figures.items()]
     page = folder / "leaderboard.md"
     page.write_text(_page(connection, cells, list(figures)), encoding="utf-8")
@@ -80,16 +80,8 @@ def _page(connection: duckdb.DuckDBPyConnection, cells: pd.DataFrame, figures: l
         blocks += _legend(cells)
     for task, rows in cells.groupby("task"):
         blocks += [f"### {task}", *_task(rows)]
-    blocks += [*depth_memory(connection), *_networks(figures)]
+    blocks += family_blocks(connection, figures)
     return "\n\n".join(blocks) + "\n"
-
-
-def _networks(figures: list[str]) -> list[str]:
-    """Show what probes found in the networks, where they found anything."""
-    from analysis.stable_plots import ALTERNATIVES
-
-    shown = [f"![{text}]({name}.png)" for name, text in ALTERNATIVES.items() if name in figures]
-    return ["## Networks as dynamical systems", *shown] if shown else []
 
 
 def _finding(cells: pd.DataFrame, board: Board | None) -> str:

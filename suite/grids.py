@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from suite import fractional_arms as arms
+from suite import kink_arms, stable_arms
 from suite.crossing import defaults, reference, tasks, tuned, variants
 from suite.forward_arms import SUBSPACES, at_depths, forward_arms
 from suite.trial import derived_seed, name_of
@@ -39,7 +40,11 @@ FORWARD_SMALL_TASKS = (
     "digits", "breast_cancer", "wine", "diabetes", "peaks", "swiss_roll", "sine_mix", "quadratic", "rosenbrock",
 )  # fmt: skip
 FORWARD_TASKS = (*FORWARD_SMALL_TASKS, "mnist")
-SLOPES = (0.0, 0.25, 0.5, 0.75, 1.0)  # valid values of the derivative of ReLU at 0
+STABLE_SMALL_TASKS = QUICK_TASKS  # half of them have two inputs, on which regions can be drawn
+STABLE_TASKS = (*STABLE_SMALL_TASKS, "mnist")
+FEW_SAMPLES = ("digits", "breast_cancer", "wine", "peaks", "swiss_roll", "ellipses", "double_circles")  # tasks with classes
+KINK_SMALL_TASKS = QUICK_TASKS
+KINK_TASKS = (*KINK_SMALL_TASKS, "mnist", "cifar10")
 
 
 def smoke(catalog: Catalog) -> Iterator[Cell]:
@@ -119,8 +124,33 @@ def forward_small(catalog: Catalog) -> Iterator[Cell]:
 
 
 def stable(catalog: Catalog) -> Iterator[Cell]:
-    """ODE-stable networks, beside the reference networks."""
-    yield from _family(catalog, "stable", {})
+    """ODE-stable networks at equal parameters and final time, over depth at a fixed T, h or size: for a cluster."""
+    bases = ("sgd", "adam")
+    for task in [catalog.parse("task", name) for name in STABLE_TASKS]:
+        yield from stable_arms.compared(catalog, task, [*stable_arms.COMPARED, *stable_arms.OTHERS], bases)
+        yield from stable_arms.over_depth(catalog, task, stable_arms.DEPTHS, "adam", tune=6, seeds=8)
+        yield from stable_arms.at_fixed_step(catalog, task, stable_arms.DEPTHS, "adam")
+        yield from stable_arms.at_equal_parameters(catalog, task, stable_arms.DEPTHS, "adam")
+        yield from stable_arms.at_start(catalog, task, stable_arms.DEPTHS, seeds=8)
+        yield from stable_arms.of_memory(catalog, task)
+        if name_of(task) in FEW_SAMPLES:
+            yield from stable_arms.with_few_samples(catalog, name_of(task), (1, 5, 10, 50), bases)
+
+
+def stable_small(catalog: Catalog) -> Iterator[Cell]:
+    """A part of `stable`, embedded data, less budget, up to 256 layers: about twenty minutes on two cores."""
+    cells: list[Cell] = []
+    for task in [catalog.parse("task", name) for name in STABLE_SMALL_TASKS]:
+        cells += stable_arms.compared(catalog, task, stable_arms.COMPARED, ("adam",))
+        cells += stable_arms.compared(catalog, task, stable_arms.FEW, ("sgd",))
+        if name_of(task) in FEW_SAMPLES:
+            cells += stable_arms.with_few_samples(catalog, name_of(task), (5,), ("adam",))
+        cells += stable_arms.over_depth(catalog, task, (16, 64, 256), "adam(lr=0.01)", tune=0, seeds=4)
+    for cell in dict.fromkeys(cells):
+        yield replace(cell, budget=(0.1 if cell.alias else 0.3) * cell.task.budget)
+    for task in [catalog.parse("task", name) for name in STABLE_SMALL_TASKS]:
+        yield from stable_arms.at_start(catalog, task, (16, 64, 256), seeds=4)
+        yield from stable_arms.of_memory(catalog, task)
 
 
 def integrators(catalog: Catalog) -> Iterator[Cell]:
@@ -129,8 +159,19 @@ def integrators(catalog: Catalog) -> Iterator[Cell]:
 
 
 def kinks(catalog: Catalog) -> Iterator[Cell]:
-    """Derivatives of ReLU at its kink, beside the reference networks."""
-    yield from _family(catalog, "kinks", {"s": SLOPES})
+    """Derivatives at kinks and ties in two precisions, with batch normalisation and without: for a cluster."""
+    slopes, controls = (*kink_arms.VALID, *kink_arms.MORE_VALID), (*kink_arms.CONTROLS, *kink_arms.MORE_CONTROLS)
+    for task in [catalog.parse("task", name) for name in KINK_TASKS]:
+        yield from kink_arms.kink_arms(catalog, task, ("sgd", "momentum", "adam"), slopes=slopes, controls=controls)
+        if len(task.in_shape) == 3:
+            yield from kink_arms.image_arms(catalog, task, ("momentum", "adam"))
+
+
+def kinks_small(catalog: Catalog) -> Iterator[Cell]:
+    """A part of `kinks`, embedded data, perceptrons, at half of the budget: about twenty minutes on two cores."""
+    for task in [catalog.parse("task", name) for name in KINK_SMALL_TASKS]:
+        for cell in kink_arms.kink_arms(catalog, task, ("sgd", "adam")):
+            yield replace(cell, budget=0.5 * task.budget)
 
 
 def full(catalog: Catalog) -> Iterator[Cell]:

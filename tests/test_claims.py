@@ -21,8 +21,11 @@ CLAIMS = [(family, claim) for family, book in BOOKS.items() for claim in book["c
 KEYS = {"number", "name", "sentence", "comparison", "margin", "control", "grid", "sql"}
 PAIRED = {"some_lower", "all_lower", "none_lower", "all_equivalent", "all_different", "all_below"}
 COLUMNS = {"certificate": ["arm", "value", "low", "high", "passed"]}
-NUMBERS = {"fractional": 12, "forward": 15}
-GRIDS = {"fractional": ("fractional", "sine_mix"), "forward": ("forward", "digits")}  # whose invented results are queried
+NUMBERS = {"fractional": 12, "forward": 15, "kinks": 11, "stable": 12}
+GRIDS = {  # whose invented results are queried
+    "fractional": ("fractional", "sine_mix"), "forward": ("forward", "digits"), "kinks": ("kinks_small", "digits"),
+    "stable": ("stable_small", "digits"),
+}  # fmt: skip
 CATALOG = Catalog()
 EACH = pytest.mark.parametrize(("family", "claim"), CLAIMS, ids=[claim["name"] for _, claim in CLAIMS])
 

@@ -42,7 +42,7 @@ def test_the_depth_at_which_a_method_begins_to_save_memory(tmp_path):
     ]
     assert sentences.splitlines() == [
         "- `fgd` takes less memory than `sgd` from depth 16 on, 0.25 of it at depth 64.",
-        "- `fomoh` saves no memory up to the largest depth tried, 64, where it takes 1 times as much.",
+        "- `fomoh` saves no memory up to depth 64, the largest tried, where it takes 1 times as much.",
         "- `mezo` takes less memory than `sgd` at every depth tried, 0.125 of it at depth 64.",
     ]
 

@@ -1,32 +1,29 @@
-"""Limit certificates of the derivatives chosen at kinks."""
+"""The derivatives chosen at kinks: what PyTorch's operators choose, ours against them, and what chains of them give."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import product
+from math import isnan
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from baselines.contract import Check, Measurement
-from baselines.kinks.integer_nets import difference, gradient, integer_net, kinks, shifted
+from baselines.kinks.conventions import CONVENTIONS, derivative, expected
 from baselines.kinks.overwrite import relu_overwrite
 from baselines.kinks.relu import relu
-from baselines.kinks.smoothing import cubic_left, cubic_right
 
 Activation = Callable[[Tensor], Tensor]
-CERTIFIED = 1e-3  # of a gradient, relative
 
 
 class KinkConventions(Check):
-    """Chained kinks, ReLU with s = 0 against PyTorch's, and networks of whole numbers that hit kinks exactly."""
-
-    nets: int = 20  # whole-number networks to try
+    """Chained kinks, ReLU with s = 0 against PyTorch's, and the record of PyTorch's own choices by version."""
 
     def run(self, seed: int) -> Iterator[Measurement]:
-        """Yield values at kinks; the networks are numbers seed · nets, seed · nets + 1, ..."""
+        """Yield derivatives at kinks; smooth points between them are drawn from `seed`."""
         yield from _chained_kinks()
         ours, theirs = (value_and_slope(f, seed) for f in (partial(relu, s=0.0), torch.relu))
         yield Measurement("relu_s_0_is_torch_relu", float(all(map(torch.equal, ours, theirs))), 1.0, 1.0)
@@ -34,20 +31,12 @@ class KinkConventions(Check):
             yield Measurement(f"relu_s_{s:g}_scaling_defect", scaling_defect(partial(relu, s=s)), 0.0, 0.0)
         # the detector has to find the historical defect: at s = 1, c·1 - 1 for an incoming gradient c = 3
         yield Measurement("relu_overwrite_scaling_defect", scaling_defect(partial(relu_overwrite, s=1.0)), 2.0, 2.0)
-        yield from self._integer_nets(range(seed * self.nets, (seed + 1) * self.nets))
-
-    def _integer_nets(self, seeds: range) -> Iterator[Measurement]:
-        nets = [net for net in map(integer_net, seeds) if kinks(net)]
-        yield Measurement("integer_nets_with_kinks", float(len(nets)))
-        sides = (("down", -1, torch.relu, cubic_left), ("up", 1, partial(relu, s=1.0), cubic_right))
-        for name, sign, activation, smooth in sides:
-            exact = [gradient(net, activation) for net in nets]
-            for r in (4.0, 1e3, 1e6):
-                smoothed = [gradient(net, partial(smooth, r=r)) for net in nets]
-                yield Measurement(f"{smooth.__name__}_r_{r:g}", _largest(smoothed, exact), 0.0, 0.0)
-            moved = [shifted(net, sign) for net in nets]
-            yield Measurement(f"kinks_left_bias_{name}", float(sum(map(kinks, moved))), 0.0, 0.0)
-            yield Measurement(f"bias_{name}", _largest([gradient(net, torch.relu) for net in moved], exact), 0.0, CERTIFIED)
+        for name, convention in CONVENTIONS.items():
+            value = float(derivative(convention.program, convention.point)[0])
+            if isnan(convention.new):  # no interval has it
+                yield Measurement(f"convention_{name}_is_nan", float(isnan(value)), 1.0, 1.0)
+            else:
+                yield Measurement(f"convention_{name}", value, *expected(convention, torch.__version__))
 
 
 def slope_of_chain(activation: Activation, w: float) -> float:
@@ -80,7 +69,3 @@ def _chained_kinks() -> Iterator[Measurement]:
     for w, exact in ((1.0, 1 / 3), (2.0, 0.8), (-1.0, -1 / 6), (5.0, 80 / 33)):  # w/2 · 2^w/(1 + 2^w)
         slope = slope_of_chain(partial(F.softplus, beta=1e9), w)
         yield Measurement(f"chain_softplus_w_{w:g}", slope, exact - 1e-9, exact + 1e-9)
-
-
-def _largest(grads: list[Tensor], exact: list[Tensor]) -> float:
-    return max((difference(a, b) for a, b in zip(grads, exact, strict=True)), default=0.0)
