@@ -33,7 +33,7 @@ RATIO = "gradient_profile.ratio"
 MOMENTS = {"is_first": "at the start", "is_last": "at the last measurement"}
 SHOWN = 6  # methods whose regions are drawn, the best ones of each task
 PANELS = 9  # tasks on one figure
-_LINES = ("-", "--", ":")  # the colours repeat with another one
+_LINES: tuple[Any, ...] = ("-", "--", ":", "-.", (0, (5, 1)), (0, (1, 3)))  # the colours repeat with another one
 _WIDTH, _HEIGHT = 3.7, 2.9  # inches of a panel
 _ROW, _SQUARE = 0.24, 1.75  # inches of a row of margins, of a plane of inputs
 _DOUBLINGS = 8  # depths that span as much get a logarithmic axis
@@ -133,7 +133,7 @@ def regions(frame: pd.DataFrame) -> Figure:
     tasks = list(frame["task"].unique())
     columns = min(SHOWN, int(frame.groupby("task")["method"].nunique().max()))
     with sns.axes_style("white"), mpl.rc_context(STYLE):
-        size = max(3.0, _SQUARE * columns + 0.4), (_SQUARE + 0.8) * len(tasks)
+        size = max(3.0, _SQUARE * columns + 0.4), (_SQUARE + 0.65) * len(tasks)
         figure = Figure(figsize=size, layout="constrained")
         panels = figure.subplots(len(tasks), columns, squeeze=False)
         for row, task in zip(panels, tasks, strict=True):

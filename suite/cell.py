@@ -36,7 +36,7 @@ class Cell:
     weight_decay: float | None = None
     clip: float | None = None
     alias: str = ""
-    probes: tuple[Probe, ...] = ()
+    probes: tuple[Probe, ...] = ()  # of the evaluation; tuning reads the validation metric alone
     fixed: tuple[frozenset[Path], frozenset[Path]] = field(init=False)  # of network and optimizer: given as their default
 
     def __post_init__(self) -> None:
@@ -92,7 +92,7 @@ class Cell:
             budget=self.task.budget if self.budget is None else self.budget, stage=stage, precision=self.precision,
             schedule=self.schedule, weight_decay=self.weight_decay, clip=self.clip, alias=self.alias,
             tune=0 if stage == "tune" else self.tune,  # a study of 5 points is the start of one of 20
-            labels=self.labels if self.tune else ("", ""), probes=self.probes,
+            labels=self.labels if self.tune else ("", ""), probes=() if stage == "tune" else self.probes,
         )  # fmt: skip
 
 

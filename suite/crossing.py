@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from baselines.contract import Network, Optimizer
-    from suite.catalog import Catalog, Entry
+    from suite.catalog import Catalog
     from suite.cell import Cell
     from tasks.contract import Task
 
@@ -38,13 +38,3 @@ def defaults(catalog: Catalog, kind: str, family: str | None = None) -> list[Any
 def reference(catalog: Catalog, task: Task) -> Network:
     """Return the network that optimizers are compared on."""
     return catalog.parse("network", task.reference_network)
-
-
-def variants(catalog: Catalog, entries: Iterable[Entry], values: dict[str, tuple[float, ...]]) -> list[Any]:
-    """Return competitors that can be built from their name alone, once for every value of the first field that varies."""
-    made = []
-    for entry in (entry for entry in entries if all(entry.fields.values())):
-        field = next((field for field in values if field in entry.fields), None)
-        texts = [f"{entry.name}({field}={value})" for value in values[field]] if field else [entry.name]
-        made += [catalog.parse(entry.kind, text) for text in texts]
-    return made

@@ -121,6 +121,8 @@ def _call(node: ast.Call, text: str) -> dict[str, Any]:
 
 def _literal(node: ast.expr, text: str) -> Any:
     try:
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):  # weights are often fractions
+            return ast.literal_eval(node.left) / ast.literal_eval(node.right)
         return ast.literal_eval(node)
-    except ValueError as error:
+    except (ValueError, TypeError, ZeroDivisionError) as error:
         raise ValueError(f"{ast.unparse(node)!r} is neither a value nor a competitor in {text!r}") from error

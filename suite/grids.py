@@ -10,8 +10,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from suite import fractional_arms as arms
-from suite import kink_arms, stable_arms
-from suite.crossing import defaults, reference, tasks, tuned, variants
+from suite import integrator_arms, kink_arms, stable_arms
+from suite.crossing import defaults, reference, tasks, tuned
 from suite.forward_arms import SUBSPACES, at_depths, forward_arms
 from suite.trial import derived_seed, name_of
 
@@ -43,6 +43,12 @@ FORWARD_TASKS = (*FORWARD_SMALL_TASKS, "mnist")
 STABLE_SMALL_TASKS = QUICK_TASKS  # half of them have two inputs, on which regions can be drawn
 STABLE_TASKS = (*STABLE_SMALL_TASKS, "mnist")
 FEW_SAMPLES = ("digits", "breast_cancer", "wine", "peaks", "swiss_roll", "ellipses", "double_circles")  # tasks with classes
+INTEGRATOR_SMALL_TASKS = (*QUICK_TASKS[:6], "sine_mix", "rosenbrock")
+INTEGRATOR_TASKS = (*INTEGRATOR_SMALL_TASKS, "mnist")
+# samples a class that make one batch of all of them, by task
+SMALL_ENOUGH = {
+    "digits": 5, "breast_cancer": 10, "wine": 10, "peaks": 10, "swiss_roll": 10, "ellipses": 10, "double_circles": 10,
+}  # fmt: skip
 KINK_SMALL_TASKS = QUICK_TASKS
 KINK_TASKS = (*KINK_SMALL_TASKS, "mnist", "cifar10")
 
@@ -154,8 +160,29 @@ def stable_small(catalog: Catalog) -> Iterator[Cell]:
 
 
 def integrators(catalog: Catalog) -> Iterator[Cell]:
-    """Multistep and Runge–Kutta optimizers, beside SGD and AdamW."""
-    yield from _family(catalog, "integrators", {})
+    """Integrators of the gradient flow at equal gradients and equal steps, beside the flow, and must-diverge controls."""
+    for task in [catalog.parse("task", name) for name in INTEGRATOR_TASKS]:
+        yield from integrator_arms.compared(catalog, task, whole=True)
+        yield from integrator_arms.at_equal_step(catalog, task, (0.05, 0.1, 0.2, 0.4), seeds=8)
+        yield from integrator_arms.negative(catalog, task)
+    yield from integrator_arms.on_quadratics(catalog, integrator_arms.CONDITIONS)
+    for name, per_class in SMALL_ENOUGH.items():
+        yield from integrator_arms.beside_flow(catalog, name, per_class, seeds=8)
+
+
+def integrators_small(catalog: Catalog) -> Iterator[Cell]:
+    """A part of `integrators`, embedded data, at 0.4 of the budget: about twenty minutes on two cores."""
+    for task in [catalog.parse("task", name) for name in INTEGRATOR_SMALL_TASKS]:
+        cells = [
+            *integrator_arms.compared(catalog, task, whole=False),
+            *integrator_arms.at_equal_step(catalog, task, (0.05, 0.2), seeds=4),
+            *integrator_arms.negative(catalog, task),
+        ]
+        yield from (replace(cell, budget=0.4 * task.budget) for cell in cells)
+    for cell in integrator_arms.on_quadratics(catalog, (10.0, 1000.0)):
+        yield replace(cell, budget=0.4 * cell.task.budget)
+    for name, per_class in SMALL_ENOUGH.items():
+        yield from integrator_arms.beside_flow(catalog, name, per_class, seeds=4)
 
 
 def kinks(catalog: Catalog) -> Iterator[Cell]:
@@ -187,19 +214,6 @@ def full(catalog: Catalog) -> Iterator[Cell]:
 def _place(competitor: Any) -> int:
     """Return the task of `smoke` that a competitor gets by its name, so that a new file moves no other one."""
     return derived_seed(f"smoke|{name_of(competitor)}") % len(SMOKE_TASKS)
-
-
-def _family(catalog: Catalog, family: str, values: dict[str, tuple[float, ...]]) -> Iterator[Cell]:
-    """Yield one family on all embedded tasks, SGD and AdamW on the reference network as controls.
-
-    A competitor that has one of the fields in `values` enters once per value, the others as they are.
-    """
-    controls = [catalog.parse("optimizer", name) for name in ("sgd", "adamw")]
-    optimizers = variants(catalog, catalog.entries("optimizer", family), values)
-    networks = variants(catalog, catalog.entries("network", family), values)
-    for task in tasks(catalog, embedded_only=True):
-        yield from tuned([task], [reference(catalog, task)], [*controls, *optimizers], seeds=8, tune=10)
-        yield from tuned([task], networks, controls, seeds=8, tune=10)
 
 
 def _compared(tasks: Iterable[Task], networks: Sequence[Network], optimizers: Sequence[Optimizer]) -> Iterator[Cell]:

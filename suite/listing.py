@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import json
 import re
 import shutil
@@ -38,7 +39,18 @@ def rows(catalog: Catalog, family: str | None = None) -> list[dict[str, Any]]:
             {"kind": "grid", "name": name, "summary": summary, "path": "suite/grids.py", "doc": docs[name] or ""}
             for name, summary in names().items()
         ]
+    else:
+        listed += schemes(family)
     return [*listed, *(row for row in claims() if family in (None, row["family"]))]
+
+
+def schemes(family: str) -> list[dict[str, Any]]:
+    """Return one row for each named scheme of a family that tabulates them in `properties.py`, for methods with many."""
+    path = ROOT / "baselines" / family / "properties.py"
+    if not path.exists():
+        return []
+    table = importlib.import_module(f"baselines.{family}.properties").table()
+    return [{"kind": "scheme", "family": family, "path": str(path.relative_to(ROOT)), **row} for row in table]
 
 
 def claims() -> list[dict[str, Any]]:
@@ -57,13 +69,14 @@ def claims() -> list[dict[str, Any]]:
 
 
 def chosen(listed: list[dict[str, Any]], word: str, families: list[str]) -> list[dict[str, Any]]:
-    """Return the rows of a kind, or those with a name.
+    """Return the rows of a kind, optimizers with the schemes that they run, or those with a name.
 
     Raises:
         ValueError: the word is neither; the message names one that comes near.
     """
     if kind_of(word):
-        return [row for row in listed if row["kind"] == kind_of(word)]
+        kinds = {kind_of(word), *(["scheme"] if kind_of(word) == "optimizer" else [])}
+        return [row for row in listed if row["kind"] in kinds]
     found = [row for row in listed if row["name"] == word]
     if not found:
         hint = f"list its members with --family {word}" if word in families else "see python -m suite list"

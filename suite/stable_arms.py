@@ -27,7 +27,7 @@ FEW = ("resnet", "antisymmetric(width=23)", "hamiltonian", "hamiltonian_two_laye
 DEEP = ("resnet", "antisymmetric(width=23)", "hamiltonian", "mlp(width=16)")
 STARTING = (
     "resnet", "antisymmetric(gamma=0.0)", "antisymmetric(gamma=0.0,integrator='rk4')", "antisymmetric", "h1_dnn",
-    "hamiltonian", "hamiltonian_two_layer", "parabolic", "parabolic(T=20.0)", "revnet",
+    "hamiltonian", "hamiltonian(gain=2.0,T=20.0)", "hamiltonian_two_layer", "parabolic", "parabolic(T=20.0)", "revnet",
 )  # fmt: skip
 REVERSIBLE = ("hamiltonian", "hamiltonian_two_layer", "leapfrog", "midpoint", "revnet")
 PROBES = ("input_noise", "depth_transfer", "decision_regions", "gradient_profile", "state_sensitivity(samples=4,depths=8)")
@@ -53,7 +53,9 @@ def with_few_samples(catalog: Catalog, name: str, sizes: Iterable[int], bases: S
 def over_depth(catalog: Catalog, task: Task, depths: Sequence[int], optimizer: str, tune: int, seeds: int) -> Iterator[Cell]:
     """Yield networks that differ in depth alone, at the same final time."""
     networks = [_at(name, depth) for name in DEEP for depth in depths]
-    return _aliased(catalog, task, networks, [optimizer], "depth", tune=tune, seeds=seeds)
+    probes = tuple(_parsed(catalog, "probe", ["gradient_profile"]))
+    cells = _aliased(catalog, task, networks, [optimizer], "depth", tune=tune, seeds=seeds)
+    return (replace(cell, probes=probes) for cell in cells)
 
 
 def at_fixed_step(catalog: Catalog, task: Task, depths: Sequence[int], optimizer: str) -> Iterator[Cell]:
@@ -71,9 +73,9 @@ def at_equal_parameters(catalog: Catalog, task: Task, depths: Sequence[int], opt
 def at_start(catalog: Catalog, task: Task, depths: Sequence[int], seeds: int) -> Iterator[Cell]:
     """Yield networks as they start, of many depths, for the sensitivity of their last state."""
     networks = [_at(name, depth) for name in STARTING for depth in depths]
-    probe = catalog.parse("probe", "state_sensitivity(samples=4,depths=1)")
+    probes = tuple(_parsed(catalog, "probe", ["state_sensitivity(samples=4,depths=1)", "gradient_profile"]))
     for cell in _aliased(catalog, task, networks, [STILL], "init", tune=0, seeds=seeds, budget=1):
-        yield replace(cell, probes=(probe,))
+        yield replace(cell, probes=probes)
 
 
 def of_memory(catalog: Catalog, task: Task) -> Iterator[Cell]:

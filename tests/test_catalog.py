@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from baselines.integrators.coefficients import RULES
 from suite.catalog import Catalog
 from suite.entry import KINDS, read_entry
 from suite.expression import read_call
@@ -241,7 +242,7 @@ SENTENCES = {
     "wrap(base=adam(beta=1))": "adam has no field 'beta'; did you mean 'beta2'?",
     "wrap": "wrap needs a value for base: wrap(base=...)",
     "lbfgs(line_search=strong_wolf)": "unknown line_search 'strong_wolf' of lbfgs; did you mean 'strong_wolfe'?",
-    "linear_multistep(rule=ab9)": "unknown rule 'ab9' of linear_multistep; expected one of ab1, ab2, ab3, ab4",
+    "linear_multistep(rule=ab9)": f"unknown rule 'ab9' of linear_multistep; expected one of {', '.join(RULES)}",
     "linear_multistep(lr_is=3)": "unknown lr_is 3 of linear_multistep; expected one of heff, eta",
     "wrap(base=lbfgs(line_search=true))": "unknown line_search 'true' of lbfgs; expected one of none, strong_wolfe",
 }

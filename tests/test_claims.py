@@ -10,7 +10,7 @@ from analysis.query import ask, connect
 from suite import expansion, listing
 from suite.catalog import Catalog
 from suite.store import Store
-from suite.trial import name_of
+from suite.trial import label_of, name_of
 from suite.verify import _row
 from suite.worker import identity_of
 from tests.synthetic import metric, trial
@@ -21,16 +21,21 @@ CLAIMS = [(family, claim) for family, book in BOOKS.items() for claim in book["c
 KEYS = {"number", "name", "sentence", "comparison", "margin", "control", "grid", "sql"}
 PAIRED = {"some_lower", "all_lower", "none_lower", "all_equivalent", "all_different", "all_below"}
 COLUMNS = {"certificate": ["arm", "value", "low", "high", "passed"]}
-NUMBERS = {"fractional": 12, "forward": 15, "kinks": 11, "stable": 12}
+NUMBERS = {"fractional": 12, "forward": 15, "integrators": 10, "kinks": 11, "stable": 12}
 GRIDS = {  # whose invented results are queried
-    "fractional": ("fractional", "sine_mix"), "forward": ("forward", "digits"), "kinks": ("kinks_small", "digits"),
-    "stable": ("stable_small", "digits"),
+    "fractional": ("fractional", ["sine_mix"]), "forward": ("forward", ["digits"]), "kinks": ("kinks_small", ["digits"]),
+    "integrators": ("integrators_small", ["digits", "quadratic"]), "stable": ("stable_small", ["swiss_roll"]),
 }  # fmt: skip
 CATALOG = Catalog()
 EACH = pytest.mark.parametrize(("family", "claim"), CLAIMS, ids=[claim["name"] for _, claim in CLAIMS])
 
 
 BYTES = 10**12  # of a value of one
+PROBED = {  # what claims ask of probes
+    "state_sensitivity": ("sigma_max", "sigma_min", "below_one"), "gradient_profile": ("ratio", "stability_margin"),
+    "input_noise": ("amplification",), "depth_transfer": ("loss_change",), "flow_distance": ("distance",),
+    "local_stability": ("of_beta", "limit"),
+}  # fmt: skip
 # Which methods stand on either side of a claim that compares different ones: value, control.
 SIDES = {
     "memory_is_a_learning_rate": ({"gl_memory"}, {"scaled"}),
@@ -60,11 +65,15 @@ def ended(cell):
     for one in [*tried[:2], *list(cell.evaluation_trials(tried[-1]))[:2]]:
         value = invented(one)
         yield from (metric(one.key, step, value, name=cell.task.primary) for step in (0, 5, 10))
+        names = [f"{name_of(probe)}.{quantity}" for probe in one.probes for quantity in PROBED.get(name_of(probe), ())]
+        when = round(1 / one.optimizer.lr) if one.alias == "flow" else 1
+        yield from (metric(one.key, when, value, "probe", name) for name in names)
         known = {k: v for k, v in identity_of(one, CATALOG).items() if v is not None and k != "key"}
         yield trial(one.key, **known | {
             "primary": cell.task.primary, "higher_is_better": cell.task.higher_is_better, "test_at_best": value,
             "best_validation": value, "final_loss": value, "seconds": value, "epochs": 2.0, "peak_bytes": int(value * BYTES),
-            "steps": 10, "gradients": 10.0,
+            "steps": 10, "gradients": 10.0, "parameters": 100, "stability_margin": 0.5, "target": 0.5, "target_step": 5,
+            "target_epochs": value,
         })  # fmt: skip
 
 
@@ -78,9 +87,11 @@ def certified(family):
 @pytest.fixture(scope="module")
 def connections(tmp_path_factory):
     opened = {}
-    for family, (grid, task) in GRIDS.items():
-        cells = [cell for cell in dict.fromkeys(expansion.expand(grid, CATALOG)) if name_of(cell.task) == task]
-        rows = {(row.table, row.values.get("key"), row.values.get("step")): row for cell in cells for row in ended(cell)}
+    for family, (grid, tasks) in GRIDS.items():
+        expanded = dict.fromkeys(expansion.expand(grid, CATALOG))
+        cells = [cell for cell in expanded if any(task in label_of(cell.task) for task in tasks)]
+        names = ("key", "step", "name")
+        rows = {(row.table, *map(row.values.get, names)): row for cell in cells for row in ended(cell)}
         store = Store(tmp_path_factory.mktemp("runs") / family)
         store.commit([*rows.values(), *certified(family)])
         opened[family] = connect(store.files())

@@ -160,7 +160,7 @@ DETAILS = {
         "mode = 'power' of ('power', 'own', 'full', 'a11')",
         "what secondary sources describe as FSGD and FAdam",
     ],
-    "linear_multistep": ["rule = 'ab2' of ('ab1', 'ab2', 'ab3', 'ab4')"],  # behind a name from another file
+    "linear_multistep": ["rule = 'ab2' of ('ab1', 'ab2', 'ab3', 'ab4', 'ab5'"],  # behind a name from another file
     "direct": ["fields     none"],
     "smoke": ["grid       smoke", "Every optimizer and every network once"],
 }

@@ -72,6 +72,12 @@ def test_scores_over_depth_are_medians_over_seeds(tmp_path):
     assert drawn.axes[0].get_xscale() == "log"
 
 
+def test_forty_networks_are_told_apart(tmp_path):
+    rows = [row for k, depth in product(range(40), (4, 16)) for row in network(f"net{k}", depth)]
+    drawn = figures(tmp_path, rows)["depths"].legends[0].get_lines()
+    assert len({(line.get_color(), str(line.get_linestyle()), str(line._unscaled_dash_pattern)) for line in drawn}) == 40
+
+
 def test_a_depth_at_which_most_runs_fail_is_a_gap(tmp_path):
     rows = [
         row for depth in DEPTHS for seed in range(3)

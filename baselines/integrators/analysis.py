@@ -1,4 +1,4 @@
-"""What theory says of a multistep rule on the gradient flow θ' = −∇f: order, error constant, stability."""
+"""What theory says of a multistep rule on the gradient flow θ' = −∇f: order, error constant, stability, noise."""
 
 from __future__ import annotations
 
@@ -10,27 +10,26 @@ from typing import NamedTuple
 import numpy as np
 
 from baselines.integrators.coefficients import Rule
-
-TOLERANCE = 1e-10  # by how much a root may leave the unit disc through rounding
-GRID = 100  # points per unit of hλ of the stability scan
-LIMIT = 256  # largest hλ looked at
+from baselines.integrators.stability import stability_limit
 
 
 class Analysis(NamedTuple):
-    """Properties of a rule in its own time step h, so that rules with different learning rates compare."""
+    """Properties of a scheme in its own time step h, so that methods with different learning rates compare."""
 
     order: int
-    error_constant: Fraction  # C = c_{p+1}/σ(1) of the local error C h^{p+1} θ^{(p+1)}
+    error_constant: Fraction  # C of the local error C h^{p+1} θ^{(p+1)}: c_{p+1}/σ(1) of a multistep rule
     zero_stable: bool  # the roots of ρ lie in the closed unit disc, those on the circle are simple
-    parasitic: float  # largest modulus of the other roots of ρ than 1
+    parasitic: float  # largest modulus of the other roots of ρ than 1; 0 for one-step schemes
     beta: float  # stable on curvature λ for 0 < hλ < β
     time_scale: Fraction  # h/η
+    gradients: int = 1  # a step, without those of a start
 
 
+@lru_cache
 def analyse(rule: Rule) -> Analysis:
-    """Return order, error constant, root condition and stability interval of an explicit rule.
+    """Return order, error constant, root condition and stability interval of a rule.
 
-    With ρ(z) = z^k − ΣA_j z^{k−1−j}, σ(z) = ΣB_j z^{k−1−j} and B scaled to h: the order is the last q with
+    With ρ(z) = z^k − ΣA_j z^{k−1−j}, σ(z) = Cz^k + ΣB_j z^{k−1−j} and B, C scaled to h: the order is the last q with
     c_0 = … = c_q = 0 in exact fractions; β comes from a scan of the roots of ρ + hλσ and bisection.
 
     Raises:
@@ -41,9 +40,9 @@ def analyse(rule: Rule) -> Analysis:
     (2, Fraction(5, 12), 1.0)
     """
     order, constant = order_of(rule)
-    a, b = _ascending(rule)
-    parasitic, zero_stable = _roots_at_zero(a)
-    return Analysis(order, constant, zero_stable, parasitic, _beta(a, b), rule.time_scale)
+    parasitic, zero_stable = _roots_at_zero(_ascending(rule)[0])
+    beta = stability_limit(lambda z: spectral_radius(rule, z))
+    return Analysis(order, constant, zero_stable, parasitic, beta, rule.time_scale)
 
 
 @lru_cache
@@ -62,10 +61,56 @@ def order_of(rule: Rule) -> tuple[int, Fraction]:
     return order, defect / sum(b)
 
 
+def spectral_radius(rule: Rule, z: np.ndarray) -> np.ndarray:
+    """Return the largest modulus of the roots of ρ + zσ, for each z = hλ, real or complex."""
+    return np.abs(np.linalg.eigvals(_companions(rule, z))).max(axis=1)
+
+
+def boundary_locus(rule: Rule, angles: np.ndarray) -> np.ndarray:
+    """Return z = −ρ(e^{iφ})/σ(e^{iφ}) for the angles φ: where a root lies on the unit circle, the edge of stability.
+
+    >>> boundary_locus(Rule((Fraction(1),), (Fraction(1),)), np.array([np.pi])).real
+    array([2.])
+    """
+    rho, sigma = (np.array(side, dtype=float) for side in _ascending(rule))
+    circle = np.exp(1j * angles)
+    return -np.polyval(rho[::-1], circle) / np.polyval(sigma[::-1], circle)
+
+
+def noise_variance(rule: Rule, z: float) -> float:
+    """Return the stationary variance of θ at hλ = z for white noise of variance 1/h² in the gradients, over that of SGD.
+
+    It is the sum of squares of the response to one disturbance; that of SGD is 1/(z(2 − z)). Infinite where unstable.
+
+    >>> round(noise_variance(Rule((Fraction(1),), (Fraction(3, 2), Fraction(-1, 2))), 0.5), 3)
+    1.8
+    """
+    step = _companions(rule, np.array([z]))[0].T  # state: the last k filtered disturbances, newest last
+    if np.abs(np.linalg.eigvals(step)).max() >= 1:
+        return float("inf")
+    k = len(step)
+    source = np.zeros((k, k))
+    source[-1, -1] = 1.0
+    covariance = np.linalg.solve(np.eye(k * k) - np.kron(step, step), source.ravel()).reshape(k, k)
+    weights = np.array(_ascending(rule)[1][:-1], dtype=float)
+    return float(weights @ covariance @ weights) * z * (2 - z)
+
+
+def _companions(rule: Rule, z: np.ndarray) -> np.ndarray:
+    """Return the companion matrices of ρ + zσ, shape (points, k, k), with the coefficients in the last column."""
+    rho, sigma = (np.array(side, dtype=float) for side in _ascending(rule))
+    polynomials = rho + z[:, None] * sigma  # (points, k + 1), ascending
+    k = len(rho) - 1
+    companions = np.zeros((len(z), k, k), dtype=polynomials.dtype)
+    companions[:, 1:, :-1] = np.eye(k - 1)
+    companions[:, :, -1] = -polynomials[:, :-1] / polynomials[:, -1:]  # the leading 1 of an explicit rule stays as it is
+    return companions
+
+
 def _ascending(rule: Rule) -> tuple[list[Fraction], list[Fraction]]:
     """Return the coefficients of ρ and σ in h, by ascending power, both of length k + 1."""
     k = rule.memory + 1
-    a, b = [Fraction(0)] * k + [Fraction(1)], [Fraction(0)] * (k + 1)
+    a, b = [Fraction(0)] * k + [Fraction(1)], [Fraction(0)] * k + [rule.C / rule.time_scale]
     for j, weight in enumerate(rule.A):
         a[k - 1 - j] -= weight
     for j, weight in enumerate(rule.B):
@@ -92,39 +137,3 @@ def _roots_at_zero(a: list[Fraction]) -> tuple[float, bool]:
     is_simple = not on_circle.size or distances.min() > 1e-6
     largest = float(moduli.max(initial=0.0))
     return largest, largest <= 1 + 1e-8 and bool(is_simple)
-
-
-def _beta(a: list[Fraction], b: list[Fraction]) -> float:
-    """Return the first hλ at which a root of ρ + hλσ leaves the unit disc: a window scan, then bisection."""
-    rho, sigma = np.array(a, dtype=float), np.array(b, dtype=float)
-    if not _is_stable(rho, sigma, np.array([1e-6]))[0]:
-        return 0.0
-    low = 1e-6
-    for window in range(LIMIT):
-        grid = window + np.arange(1, GRID + 1) / GRID
-        stable = _is_stable(rho, sigma, grid)
-        if not stable.all():
-            first = int(np.argmin(stable))
-            low = float(grid[first - 1]) if first else low
-            return _bisect(rho, sigma, low, float(grid[first]))
-        low = float(grid[-1])
-    return float("inf")
-
-
-def _bisect(rho: np.ndarray, sigma: np.ndarray, low: float, high: float) -> float:
-    for _ in range(60):
-        middle = (low + high) / 2
-        if _is_stable(rho, sigma, np.array([middle]))[0]:
-            low = middle
-        else:
-            high = middle
-    return low
-
-
-def _is_stable(rho: np.ndarray, sigma: np.ndarray, z: np.ndarray) -> np.ndarray:
-    """Return, for each z = hλ, whether all roots of ρ + zσ lie in the unit disc."""
-    monic = rho + z[:, None] * sigma  # (points, k + 1), ascending; an explicit rule leaves the leading 1 alone
-    companion = np.zeros((len(z), len(rho) - 1, len(rho) - 1))
-    companion[:, 1:, :-1] = np.eye(len(rho) - 2)
-    companion[:, :, -1] = -monic[:, :-1]
-    return np.abs(np.linalg.eigvals(companion)).max(axis=1) <= 1 + TOLERANCE

@@ -1,0 +1,77 @@
+"""What theory says of the named schemes, as numbers: certificates compare the code with them."""
+
+from __future__ import annotations
+
+from math import inf
+
+Row = tuple[int, str, bool, float, float]
+
+# rule: order, error constant C/σ(1), zero-stable, largest parasitic root, β; derived from the order conditions
+MULTISTEP: dict[str, Row] = {
+    "ab1": (1, "1/2", True, 0.0, 2.0),
+    "ab2": (2, "5/12", True, 0.0, 1.0),
+    "ab3": (3, "3/8", True, 0.0, 6 / 11),
+    "ab4": (4, "251/720", True, 0.0, 0.3),
+    "ab5": (5, "95/288", True, 0.0, 90 / 551),
+    "leapfrog": (2, "1/6", True, 1.0, 0.0),
+    "forward_difference_3": (2, "-1/3", False, 3.0, 0.0),
+    "forward_difference_4": (3, "1/4", False, 2.3452, 0.0),
+    "look_ahead_4": (3, "1/12", False, 2.6861, 0.0),
+    "look_ahead_5": (4, "1/20", False, 4.7028, 0.0),
+    "nm4": (2, "2/3", True, 0.7071, 1.0),
+    "nm4_star": (2, "5/12", True, 0.5774, 2.0),
+    "nm5": (3, "7/36", True, 0.9025, (17**0.5 - 3) / 4),
+    "bdf2_explicit": (1, "1", True, 1 / 3, 4.0),
+    "sbdf2": (2, "2/3", True, 1 / 3, 4 / 3),
+    "sbdf3": (3, "3/4", True, 0.4264, 20 / 21),
+    "ogda": (1, "-1/2", True, 0.0, 2 / 3),
+    "heavy_ball": (1, "19/2", True, 0.9, 38.0),
+    "nesterov": (1, "43/5", True, 0.9, 20 * 1.9 / 2.8),
+    "bdf1": (1, "-1/2", True, 0.0, inf),
+    "bdf2": (2, "-1/3", True, 1 / 3, inf),
+    "bdf3": (3, "-1/4", True, 0.4264, inf),
+    "trapezoidal": (2, "-1/12", True, 0.0, inf),
+}
+
+# p: β, C of the rules of order two from four points
+FOUR_POINT: dict[str, tuple[float, str]] = {
+    "1/20": (4 / 19, "11/57"), "1/10": (4 / 9, "2/9"), "1/5": (1.0, "7/24"), "1/4": (4 / 3, "1/3"),
+    "3/10": (12 / 7, "8/21"), "1/3": (2.0, "5/12"), "2/5": (1.5, "1/2"), "1/2": (1.0, "2/3"), "3/5": (2 / 3, "11/12"),
+    "4/5": (0.25, "13/6"),
+}  # fmt: skip
+# hλ: spectral radius of nm4_star at the end of its stability
+NEAR_LIMIT = {1.9: 0.987259, 1.99: 0.998748, 1.9999: 0.999987, 2.0001: 1.010063, 2.01: 1.106478}
+
+RUNGE_KUTTA = {1: 2.0, 2: 2.0, 3: 2.51275, 4: 2.78529}  # order: β
+# order, s, ε: β, R(−1) where it is known
+CHEBYSHEV: dict[tuple[int, int, float], tuple[float, float | None]] = {
+    **{(1, s, 0.0): (2.0 * s * s, None) for s in (2, 3, 5, 10)},
+    (1, 2, 0.05): (7.80839, 0.128067), (1, 3, 0.05): (17.48800, 0.146136), (1, 5, 0.05): (48.46241, 0.154915),
+    (1, 10, 0.05): (193.65466, 0.158530), (2, 2, 2 / 13): (2.0, 0.5), (2, 3, 2 / 13): (6.18024, 0.436806),
+    (2, 5, 2 / 13): (16.60280, 0.417761), (2, 10, 2 / 13): (64.73812, 0.411183),
+}  # fmt: skip
+LOOKAHEAD = {5: 1 + 3**0.2, 6: 2.0}  # k: β for α = 1/2
+
+# κ: cost of a method per gradient, over that of gradient descent, each with its best step on spectra in [1/κ, 1]; that of
+# many stages is far below the largest stable one where κ is small
+CONDITIONS = (10.0, 100.0, 1000.0)
+COSTS: dict[str, tuple[float, float, float]] = {
+    "ab1": (1.0, 1.0, 1.0), "ab2": (2.159, 2.016, 2.002), "ab3": (3.892, 3.690, 3.668), "ab4": (6.982, 6.699, 6.669),
+    "nm4": (2.882, 2.098, 2.009), "nm5": (9.273, 7.333, 7.146), "sbdf2": (1.633, 1.512, 1.502),
+    "ogda": (3.279, 3.027, 3.002), "bdf2_explicit": (0.365, 0.484, 0.498), "rk2": (2.221, 2.020, 2.002),
+    "rk3": (2.531, 2.403, 2.388), "rk4": (3.070, 2.893, 2.873), "rkc1_3": (1.939, 1.217, 0.341),
+    "rkc1_5": (3.144, 2.026, 0.203), "rkc1_10": (6.209, 4.045, 0.403), "rkc2_5": (2.930, 1.947, 0.602),
+    "lookahead": (2.297, 1.820, 1.785),
+}  # fmt: skip
+# condition: heavy ball with the best momentum and step, Nesterov's method with 1/L and with 4/(3L + μ)
+MOMENTUM_COSTS = {10.0: (0.306, 0.528, 0.451), 100.0: (0.100, 0.190, 0.163), 1000.0: (0.032, 0.062, 0.054)}
+
+# rule: stationary variance over that of SGD at each hλ, infinite where unstable
+NOISE_AT = (0.01, 0.1, 0.25, 0.5, 0.9)
+NOISE: dict[str, tuple[float, ...]] = {
+    "ab2": (1.010, 1.106, 1.296, 1.800, 7.207), "ab3": (1.026, 1.307, 2.128, 14.652, inf),
+    "ab4": (1.071, 2.008, 10.628, inf, inf), "ogda": (1.030, 1.321, 1.960, 5.000, inf),
+    "nm4": (1.013, 1.137, 1.400, 2.143, 10.290), "nm4_star": (1.010, 1.105, 1.286, 1.667, 2.636),
+    "nm5": (1.140, 3.497, 59.000, inf, inf), "bdf2_explicit": (0.997, 0.974, 0.933, 0.857, 0.710),
+    "sbdf2": (1.007, 1.074, 1.185, 1.400, 2.093), "heavy_ball": (0.995, 0.953, 0.881, 0.760, 0.563),
+}  # fmt: skip
