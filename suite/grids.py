@@ -141,6 +141,8 @@ def stable(catalog: Catalog) -> Iterator[Cell]:
         yield from stable_arms.of_memory(catalog, task)
         if name_of(task) in FEW_SAMPLES:
             yield from stable_arms.with_few_samples(catalog, name_of(task), (1, 5, 10, 50), bases)
+        if len(task.in_shape) == 3:
+            yield from stable_arms.on_images(catalog, task, bases)
 
 
 def stable_small(catalog: Catalog) -> Iterator[Cell]:

@@ -23,6 +23,7 @@ MORE_SCHEMES = (
 ON_QUADRATICS = (
     "sgd",
     "momentum",
+    "adam",
     "runge_kutta_chebyshev",
     "linear_multistep(rule='nm4_star')",
     "linear_multistep(rule='sbdf2')",

@@ -30,6 +30,11 @@ STARTING = (
     "hamiltonian", "hamiltonian(gain=2.0,T=20.0)", "hamiltonian_two_layer", "parabolic", "parabolic(T=20.0)", "revnet",
 )  # fmt: skip
 REVERSIBLE = ("hamiltonian", "hamiltonian_two_layer", "leapfrog", "midpoint", "revnet")
+ON_IMAGES = (
+    "convnet", "parabolic_conv(channels=(8,16,16))", "leapfrog_conv(channels=(8,16,16))",
+    "hamiltonian_conv(channels=(8,16,16))",
+    "antisymmetric_rnn", "antisymmetric_rnn(gated=True)", "antisymmetric_rnn(reading='pixels')",
+)  # fmt: skip
 PROBES = ("input_noise", "depth_transfer", "decision_regions", "gradient_profile", "state_sensitivity(samples=4,depths=8)")
 STILL = "sgd(lr=1e-12)"  # a step that leaves the network as it starts
 DEPTHS = (4, 16, 64, 256, 1024)
@@ -41,6 +46,11 @@ def compared(catalog: Catalog, task: Task, networks: Sequence[str], bases: Seque
     made, optimizers = _parsed(catalog, "network", networks), _parsed(catalog, "optimizer", bases)
     probes = tuple(_parsed(catalog, "probe", PROBES))
     return (replace(cell, probes=probes) for cell in tuned([task], made, optimizers, seeds=8, tune=6))
+
+
+def on_images(catalog: Catalog, task: Task, bases: Sequence[str]) -> Iterator[Cell]:
+    """Yield networks of convolutions, and recurrent ones that read an image as a sequence, tuned alike."""
+    return tuned([task], _parsed(catalog, "network", ON_IMAGES), _parsed(catalog, "optimizer", bases), seeds=8, tune=6)
 
 
 def with_few_samples(catalog: Catalog, name: str, sizes: Iterable[int], bases: Sequence[str]) -> Iterator[Cell]:

@@ -20,6 +20,7 @@ from suite.tuning import dimensions
 ROOT = Path(__file__).parent.parent
 ORDERS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 FAMILIES = ("fractional", "forward", "stable", "integrators", "kinks")
+CONTROLS = {"stable": "resnet", "kinks": "kink_mlp"}
 
 
 @pytest.fixture(scope="module")
@@ -196,12 +197,24 @@ def test_family_grids_hold_their_family_and_controls(catalog, family):
     cells = expansion.expand(family, catalog)
     for kind in ("optimizer", "network"):
         assert {e.name for e in catalog.entries(kind, family)} <= {name_of(getattr(c, kind)) for c in cells}
-    controls = {(name_of(c.optimizer), label_of(c.task)) for c in cells if _role(c, catalog) == "reference"}
-    tasks = {label_of(c.task) for c in cells}
-    assert len(tasks) >= 8
-    assert min(c.seeds for c in cells) >= 8
-    standard = ("sgd", "adam") if family in ("fractional", "forward") else ("sgd", "adamw")
-    assert {(name, task) for name in standard for task in tasks} <= controls
+    plain = CONTROLS.get(family)  # the network beside which others stand, where it is not the reference network of the task
+    is_control = (lambda c: label_of(c.network) == plain) if plain else (lambda c: _role(c, catalog) == "reference")
+    controls = {(name_of(c.optimizer), label_of(c.task)) for c in cells if is_control(c)}
+    tasks = {label_of(c.task) for c in cells if not c.alias}
+    assert len({name_of(c.task) for c in cells} - {"few_samples"}) >= 8
+    assert min(c.seeds for c in cells if c.alias != "memory") >= 8
+    assert {(name, task) for name in ("sgd", "adam") for task in tasks} <= controls
+
+
+@pytest.mark.parametrize("family", ["stable", "integrators", "kinks"])
+def test_small_grids_are_parts_of_the_whole_ones(catalog, family):
+    small, whole = expansion.expand(f"{family}_small", catalog), expansion.expand(family, catalog)
+    assert {(label_of(c.task), *c.labels, c.precision) for c in small if not c.alias} <= {
+        (label_of(c.task), *c.labels, c.precision) for c in whole
+    }
+    assert not any(c.task.needs_data for c in small)
+    assert {c.alias for c in small} <= {c.alias for c in whole}
+    assert [c.refusal() for c in small if c.refusal()] == []
 
 
 def test_the_fractional_grid_has_every_order_and_control(catalog):

@@ -15,12 +15,8 @@ from baselines.oracle import Objective, Oracle
 from baselines.stable.hamiltonian import Hamiltonian
 from baselines.stable.hamiltonian_volume import HamiltonianVolume
 from baselines.stable.smoothness import prolonged, smoothness
-from baselines.stable.stability import VERLET_LIMIT, check_stability
 from baselines.stable.steps import verlet_inverse, verlet_rhs, verlet_step
-
-
-def draw(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+from tests.stable_cases import draw
 
 
 def built(in_shape=(5,), out_features=3, **fields):
@@ -106,18 +102,6 @@ def test_growth_beyond_the_limit_has_the_known_values():
     values = {m.quantity: m.value for m in HamiltonianVolume(depth=2).run(0)}
     assert values["growth_at_hk_2.001"] == pytest.approx(1.06529, abs=1e-5)
     assert values["growth_at_hk_2.5"] == pytest.approx(4.0, rel=1e-12)
-
-
-@pytest.mark.parametrize(("T", "expected"), [(6.0, 3.0), (2.0, 1.0)])
-def test_stability_margin(T, expected):
-    """K = diag(3, 1, 1, 1) in all of 6 layers, so h‖K‖₂ = T/6·3."""
-    module = built(T=T)
-    with torch.no_grad():
-        for layer in module.weights:
-            layer["K"].copy_(torch.diag(torch.tensor([3.0, 1.0, 1.0, 1.0])))
-    margins = check_stability(module)
-    torch.testing.assert_close(margins, torch.full((6,), expected, dtype=torch.float64))
-    assert bool((margins < VERLET_LIMIT).all()) == (T < 4)
 
 
 @pytest.mark.parametrize("loss", [F.cross_entropy, F.mse_loss])

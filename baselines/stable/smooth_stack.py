@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from baselines.stable.smoothness import smoothness
-from baselines.stable.stack import Stack
-from baselines.stable.steps import Scheme, Weights
+from baselines.stable.stack import Course, Stack
+from baselines.stable.steps import Weights
 
 
 class SmoothStack(Stack):
@@ -18,9 +18,9 @@ class SmoothStack(Stack):
     """
 
     def __init__(
-        self, opening: nn.Linear, classifier: nn.Linear, layers: Sequence[Weights], scheme: Scheme, T: float, alpha: float
+        self, opening: nn.Module, classifier: nn.Module, points: Sequence[Weights], course: Course, alpha: float
     ) -> None:
-        super().__init__(opening, classifier, layers, scheme, T)
+        super().__init__(opening, classifier, points, course)
         self.alpha = alpha
 
     def penalty(self) -> Tensor:

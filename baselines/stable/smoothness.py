@@ -1,4 +1,4 @@
-"""How weights vary over depth: the smoothness penalty, and their transfer to twice as many layers."""
+"""How weights vary over depth: smoothness penalty, linear interpolation, and transfer to twice as many layers."""
 
 from __future__ import annotations
 
@@ -41,3 +41,22 @@ def prolonged(layers: Sequence[Weights]) -> list[dict[str, Tensor]]:
             {name: (value.detach() + after[name].detach()) / 2 for name, value in layer.items()},
         )
     ]
+
+
+def interpolated(points: Sequence[Weights], depth: int) -> list[Weights]:
+    """Return the weights of `depth` layers from M control points, linear in t between them and constant after the last.
+
+    Layer j sits at t = jT/depth and point i at iT/M, so that twice as many layers as points are those of `prolonged`.
+
+    >>> [float(layer["b"]) for layer in interpolated([{"b": torch.tensor(0.0)}, {"b": torch.tensor(3.0)}], 6)]
+    [0.0, 1.0, 2.0, 3.0, 3.0, 3.0]
+    """
+    layers: list[Weights] = []
+    for j in range(depth):
+        i, beyond = divmod(j * len(points), depth)
+        if beyond == 0 or i == len(points) - 1:  # the tensors themselves: no operation, no copy
+            layers.append(points[i])
+            continue
+        share, after = beyond / depth, points[i + 1]
+        layers.append({name: (1 - share) * value + share * after[name] for name, value in points[i].items()})
+    return layers

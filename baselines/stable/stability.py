@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
-import torch
+import warnings
+from typing import NamedTuple
+
 from torch import Tensor
 
 from baselines.stable.stack import Stack
 
-VERLET_LIMIT = 2.0
+
+class Stability(NamedTuple):
+    """How far the layers of a module are from the limit of their scheme."""
+
+    margin: Tensor  # (N,), h over the largest stable h; below 1 a layer is stable
+    largest_h: Tensor  # (N,), 0 where no step is stable
 
 
-def check_stability(module: Stack) -> Tensor:
-    """Return h‖K_j‖₂ of every layer, shape (N,); the Verlet steps are linearly stable below `VERLET_LIMIT`.
+def check_stability(module: Stack) -> Stability | None:
+    """Return the margin of every layer to the linear stability of its scheme, and warn where one is not stable.
 
-    For constant weights and σ' = 1 an eigenmode of singular value k is multiplied by roots of modulus one if hk < 2, and by
-    one above it otherwise. σ' ≤ 1 only helps; weights that vary over depth can still make states grow.
+    For weights frozen at their present values and σ' = 1. σ' < 1 only helps all but the schemes with forward Euler; weights
+    that vary over depth can still make states grow. None: no such condition is known for the scheme.
     """
-    with torch.no_grad():
-        return module.h * torch.linalg.matrix_norm(torch.stack([theta["K"] for theta in module.path]), 2)
+    margin = module.stability()
+    if margin is None:
+        return None
+    largest = module.h / margin
+    worst = int(margin.argmax())
+    if float(margin[worst]) > 1:
+        warnings.warn(
+            f"layer {worst} of {len(margin)} is not linearly stable: h = {module.h:g}, the largest stable step is "
+            f"{float(largest[worst]):g}",
+            stacklevel=2,
+        )
+    return Stability(margin, largest)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,18 +11,6 @@ from torch.nn.functional import linear
 Weights = Mapping[str, Tensor]  # of one layer
 States = tuple[Tensor, ...]  # each (batch, features); the classifier reads the first one
 Activation = Callable[[Tensor], Tensor]
-
-
-class Scheme(NamedTuple):
-    """A way through the layers: the states before the first one, and the step of one layer."""
-
-    start: Callable[[Weights, Tensor], States]  # weights of the first layer, output of the opening layer
-    step: Callable[[Weights, States, float], States]  # weights, states, h
-
-
-def verlet_start(theta: Weights, y: Tensor) -> States:
-    """Return (y, 0): the second half of the state starts empty."""
-    return y, y.new_zeros(len(y), theta["K"].shape[1])
 
 
 def verlet_rhs(theta: Weights, states: States, sigma: Activation = torch.tanh) -> States:
@@ -67,6 +54,3 @@ def _slope_y(theta: Weights, z: Tensor, sigma: Activation) -> Tensor:
 
 def _slope_z(theta: Weights, y: Tensor, sigma: Activation) -> Tensor:
     return sigma(linear(y, theta["K"].T, theta["b_z"]))
-
-
-VERLET = Scheme(verlet_start, verlet_step)
