@@ -68,9 +68,9 @@ def train(
         if session is not None:
             extra = {"calls": session.meter.calls, **_rehearsed(session)}
             yield from _loop(session, record, math.inf if timeout is None else start + timeout)
-            extra["stability_margin"] = session.stability_margin()
+            extra["stability_margin"] = margin = session.stability_margin()
             yield from _test(session, record)
-            record.end(Status.COMPLETED)
+            record.end(Status.COMPLETED, _warned(margin))
     except (torch.OutOfMemoryError, MemoryError) as error:
         record.end(Status.OUT_OF_MEMORY, _first_line(error))
     except torch.linalg.LinAlgError as error:  # a system that became singular, a decomposition that did not converge
@@ -215,6 +215,21 @@ def _probe(session: Session, record: Record, due: list, previous: dict, x: torch
             measured = probe.measure(context)
         for name, value in measured.items():
             yield record.row("probe", f"{name_of(probe)}.{name}", float(value))
+
+
+def _warned(margin: float | None) -> str:
+    """Return the warning that a layer's step is longer than the largest stable one; empty if none is.
+
+    >>> _warned(2.5), _warned(math.inf), _warned(0.5)
+    ('a layer is 2.5 times as long as its largest stable step', 'a layer is stable at no step', '')
+    """
+    if margin is None or not margin > 1:
+        return ""
+    return (
+        "a layer is stable at no step"
+        if margin == math.inf
+        else f"a layer is {margin:.3g} times as long as its largest stable step"
+    )
 
 
 def _rate(schedule: str, fraction: float) -> float:

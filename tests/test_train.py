@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from baselines.contract import Network, Optimizer, Probe, tunable
+from baselines.stable.antisymmetric import Antisymmetric
 from baselines.standard.mlp import Mlp
 from baselines.standard.sgd import Sgd
 from suite.batches import Batches
@@ -355,6 +356,9 @@ def test_a_probe_at_the_end_is_measured_once_after_the_last_step():
 def test_the_row_carries_the_stability_margin_of_a_network_that_states_one():
     assert outcome(trial(network=Growing()))[1]["stability_margin"] == 0.25  # at its final depth
     assert outcome(trial(budget=3))[1]["stability_margin"] is None
+    swinging = outcome(trial(network=Antisymmetric(gamma=0.0, depth=2), budget=3))[1]
+    assert (swinging["status"], swinging["stability_margin"]) == ("completed", math.inf)
+    assert swinging["message"] == "a layer is stable at no step"
 
 
 def test_probes_run_on_their_schedule_and_change_nothing():
