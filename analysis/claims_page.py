@@ -18,8 +18,8 @@ def claims_blocks(connection: duckdb.DuckDBPyConnection) -> list[str]:
     there = [verdict for verdict in judged if verdict.repetitions]
     blocks = ["## Claims", _counted(there, len(judged))]
     if there:
-        header = ["claim", "verdict", "value / control", "95 % interval", "on", "n", "p", "what would decide it"]
-        blocks += [markdown(header, [_row(verdict) for verdict in there], left=2), _NOTE]
+        header = ["claim", "verdict", "on", "what would decide it", "value / control", "95 % interval", "n", "p"]
+        blocks += [markdown(header, [_row(verdict) for verdict in there], left=4), _NOTE]
     return blocks
 
 
@@ -45,8 +45,8 @@ def _row(found: Verdict) -> list[str]:
     claim = found.claim
     name = f"{claim.family} {claim.number}: {claim.sentence}"
     if claim.comparison == CERTIFICATE:
-        return [name, found.verdict, "–", "–", found.arm or "–", counted(found.arms, "certificate"), "–", "–"]
+        return [name, found.verdict, found.arm or "–", "–", "–", "–", counted(found.arms, "certificate"), "–"]
     interval = "–" if found.low is None or found.high is None else f"[{number(found.low, 3)}, {number(found.high, 3)}]"
     size = f"{found.tasks} × {found.arms}, {found.repetitions}"
     p = "–" if found.p is None else f"{found.p:.2g}"
-    return [name, found.verdict, number(found.ratio, 3), interval, found.arm, size, p, found.need or "–"]
+    return [name, found.verdict, found.arm, found.need or "–", number(found.ratio, 3), interval, size, p]

@@ -19,9 +19,10 @@ KINK_ALTERNATIVES = {
 
 def family_figures(connection: duckdb.DuckDBPyConnection) -> dict[str, Figure]:
     """Return the figures of all families by file name; none where a run has no rows for them."""
-    from analysis import kink_plots, stable_plots
+    from analysis import integrator_plots, kink_plots, stable_plots
 
-    return stable_plots.stable_figures(connection) | kink_plots.kink_figures(connection)
+    networks, kinks = stable_plots.stable_figures(connection), kink_plots.kink_figures(connection)
+    return networks | integrator_plots.integrator_figures(connection) | kinks
 
 
 def family_blocks(connection: duckdb.DuckDBPyConnection, figures: list[str]) -> list[str]:
@@ -31,12 +32,14 @@ def family_blocks(connection: duckdb.DuckDBPyConnection, figures: list[str]) -> 
         connection: of the run.
         figures: names of those that were drawn.
     """
-    from analysis import kink_plots, stable_plots
+    from analysis import integrator_plots, kink_plots, stable_plots
 
     networks = _shown(stable_plots.ALTERNATIVES, figures)
+    integrators = _shown(integrator_plots.ALTERNATIVES, figures)
     kinks = [*_shown(KINK_ALTERNATIVES, figures), *filter(None, [kink_plots.catalogue(connection)])]
     blocks = depth_memory(connection)
     blocks += ["## Networks as dynamical systems", *networks] if networks else []
+    blocks += ["## Integrators of the gradient flow", *integrators] if integrators else []
     return blocks + (["## Derivatives at kinks", *kinks] if kinks else [])
 
 

@@ -19,7 +19,8 @@ class Board(NamedTuple):
     """Methods that ran on the same tasks, ranked over them.
 
     Attributes:
-        tasks: on which all ranked methods have rows.
+        tasks: on which all ranked methods have rows; those with less than half as many methods as usual are left aside.
+        aside: those.
         table: one row a method, best first: mean_rank, wins, failures, n, reached (of aimed), spent, and ratios to
             `reference`.
         ranks: (tasks, methods) ranks among the ranked methods, in the order of `tasks` and `table`.
@@ -30,6 +31,7 @@ class Board(NamedTuple):
     """
 
     tasks: list[str]
+    aside: list[str]
     table: pd.DataFrame
     ranks: stats.Array
     left_out: dict[str, int]
@@ -63,8 +65,9 @@ def cells(connection: duckdb.DuckDBPyConnection) -> pd.DataFrame:
 
 def board(frame: pd.DataFrame) -> Board:
     """Return the comparison over tasks of all methods that have rows on each of them."""
-    tasks = sorted(frame["task"].unique())
-    counts = frame.groupby("method")["task"].nunique()
+    sizes = frame.groupby("task")["method"].nunique()
+    tasks = sorted(sizes[sizes >= sizes.median() / 2].index)
+    counts = frame[frame["task"].isin(tasks)].groupby("method")["task"].nunique()
     full = sorted(counts[counts == len(tasks)].index)
     common = frame[frame["method"].isin(full)].set_index(["method", "task"]).sort_index()
     ranks = _ranks(common, full, tasks)
@@ -74,7 +77,7 @@ def board(frame: pd.DataFrame) -> Board:
     table = pd.DataFrame([_row(common, name, tasks, ranks[:, i], reference) for i, name in enumerate(names)])
     enough = len(tasks) >= MIN_TASKS and len(names) > 1
     return Board(
-        tasks=tasks, table=table, ranks=ranks,
+        tasks=tasks, aside=sorted(set(sizes.index) - set(tasks)), table=table, ranks=ranks,
         left_out={str(name): int(n) for name, n in counts.items() if n < len(tasks)}, reference=reference,
         omnibus=stats.iman_davenport(ranks) if enough else None,
         adjusted=_adjusted(common, names, tasks) if enough else None,

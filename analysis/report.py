@@ -26,7 +26,7 @@ _FEW = 6  # names in a sentence that is to be read at a glance
 
 
 def write_report(connection: duckdb.DuckDBPyConnection, to: Path | str) -> list[Path]:
-    """Write `leaderboard.md` and its figures, as PNG and SVG; an unfinished run says what is missing.
+    """Write `leaderboard.md`, the same as `index.html`, and the figures; an unfinished run says what is missing.
 
     Args:
         connection: of `analysis.query.connect`.
@@ -36,15 +36,17 @@ def write_report(connection: duckdb.DuckDBPyConnection, to: Path | str) -> list[
         what was written, the page first.
     """
     from analysis import plots
+    from analysis.webpage import html_page
 
     folder = Path(to)
     folder.mkdir(parents=True, exist_ok=True)
     cells = leaderboard.cells(connection)
     figures = (plots.all_figures(connection, cells) if len(cells) else {}) | family_figures(connection)
     written = [plots.save(figure, folder / name) for name, figure in figures.items()]
-    page = folder / "leaderboard.md"
-    page.write_text(_page(connection, cells, list(figures)), encoding="utf-8")
-    return [page, *(path for pair in written for path in pair)]
+    text, page, web = _page(connection, cells, list(figures)), folder / "leaderboard.md", folder / "index.html"
+    page.write_text(text, encoding="utf-8")
+    web.write_text(html_page(text, folder), encoding="utf-8")
+    return [page, web, *(path for pair in written for path in pair)]
 
 
 def summary(connection: duckdb.DuckDBPyConnection, top: int = 3) -> str:
@@ -205,6 +207,8 @@ def _over_tasks(board: Board) -> list[str]:
         return blocks + _left_out(board)
     all_ = {1: "it", 2: "both of them"}.get(len(board.tasks), "all of them")
     blocks = [f"Mean rank of the median test score over {tasks}; {len(board.table)} methods ran on {all_}."]
+    if board.aside:
+        blocks += [f"Left aside, as few methods ran there: {', '.join(board.aside)}."]
     header = ["method", "family", "mean rank", "P(best)", "place", "wins", "failed runs", "targets reached"]
     overspent = bool((board.table["spent"] > OVERSPENT).any())
     header += ["spent / budget"] if overspent else []

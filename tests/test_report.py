@@ -220,7 +220,7 @@ def test_an_empty_run_still_reports(tmp_path):
     with connect(Store(tmp_path / "none").files()) as connection:
         written = write_report(connection, tmp_path / "report")
         assert "nothing to compare" in written[0].read_text(encoding="utf-8")
-        assert len(written) == 1
+        assert [path.name for path in written] == ["leaderboard.md", "index.html"]
         assert summary(connection) == "no evaluated trials yet\n"
 
 
@@ -237,7 +237,8 @@ def test_a_run_that_has_barely_begun_still_reports(tmp_path, rows):
 def test_figures_and_page_name_one_another(page, tmp_path):
     with _connect(tmp_path, run(tasks=11, seeds=2, optimizers=("sgd", "adamw"))) as connection:
         written = write_report(connection, tmp_path / "report")
-    names = {path.name for path in written[1:]}
+    assert written[1].name == "index.html"
+    names = {path.name for path in written[2:]}
     assert names == {f"{name}.{kind}" for name in ("ranks", "curves-1", "curves-2") for kind in ("png", "svg")}
     links = re.findall(r"\]\((.*?)\)", written[0].read_text(encoding="utf-8"))
     assert set(links) == {name for name in names if name.endswith("png")}

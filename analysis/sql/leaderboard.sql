@@ -1,4 +1,4 @@
--- One row per task and method, over seeds. Costs are medians of completed runs. Seconds are those of trials that had
+-- One row per task and method, over seeds; trials under an alias are repeats, or there for another purpose. Costs are medians of completed runs. Seconds are those of trials that had
 -- their device to themselves, where there are any: evaluations timed again come first, then evaluations. Else they are
 -- packed, and `packed` says so. The first step is not on the clock: a trial of one step has no seconds.
 WITH retimed AS (  -- an evaluation and its retiming differ in nothing but the stage
@@ -14,7 +14,7 @@ WITH retimed AS (  -- an evaluation and its retiming differ in nothing but the s
     GROUP BY ALL
 ), timed AS (
     SELECT final.*, retimed.seconds AS retimed, status = 'completed' AND steps > 1 AS is_timed
-    FROM final LEFT JOIN retimed USING (key)
+    FROM final LEFT JOIN retimed USING (key) WHERE alias = ''
 ), reached AS (
     SELECT task, method, count_if(reached)::INTEGER AS reached, list(gradients ORDER BY seed) AS to_target
     FROM time_to_target GROUP BY ALL
