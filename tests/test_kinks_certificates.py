@@ -11,6 +11,7 @@ from baselines.kinks import integer_nets as nets
 from baselines.kinks.directions import KinkedLoss, certified, has_kinks
 from baselines.kinks.kink_catalogue import KinkCatalogue
 from baselines.kinks.kink_certificates import ATTEMPTS, KinkCertificates, share
+from baselines.kinks.kink_conventions import KinkConventions
 from baselines.kinks.kinked_models import MODELS, drawn
 from baselines.kinks.overwrite import relu_overwrite
 from baselines.kinks.programs import CATALOGUE
@@ -106,6 +107,17 @@ def test_a_direction_needs_the_gradient_beside_the_kink():
     assert not certified(one_kink(1.0))  # left of 0 the gradient is -1, at 0 backpropagation has 0
 
 
+@pytest.mark.parametrize(("slope", "power", "expected"), [(1e-8, 1, False), (1.0, 1, False), (1.0, 2, True)])
+def test_the_place_beside_is_on_no_kink(slope, power, expected):
+    """|θ|: one too flat for the linear program is left nowhere, and where θ² is folded there is no kink."""
+
+    def evaluate(theta):
+        margin = (slope * theta**power).sum()
+        return margin.abs(), margin[None]
+
+    assert certified(KinkedLoss(torch.zeros(1, dtype=F64), evaluate)) is expected
+
+
 @pytest.mark.parametrize("name", [name for name, model in MODELS.items() if model.reference is not None])
 def test_models_with_a_reference_meet_it(name):
     losses = [loss for seed in range(12) if has_kinks(loss := drawn(MODELS[name], 1000 + seed))]
@@ -170,6 +182,15 @@ def test_the_catalogue_notices_another_version(monkeypatch):
     assert wrong == {"hardtanh-clamp (=0)", "relu6-clamp (=0)"}
     monkeypatch.setattr(torch, "__version__", "9.0.0")
     assert [m for m in KinkCatalogue().run(0) if not m.passed] == []
+
+
+@pytest.mark.parametrize("check", [KinkCatalogue(), KinkConventions()], ids=["catalogue", "conventions"])
+def test_the_installed_version_is_as_recorded(check):
+    if not any(torch.__version__.startswith(prefix) for prefix in conventions.MEASURED):
+        pytest.skip("nobody measured this version")
+    rows = list(check.run(0))
+    assert [m for m in rows if not m.passed] == []
+    assert sum(m.low == m.high for m in rows) > 60  # they are bounds, not records
 
 
 @pytest.mark.parametrize(

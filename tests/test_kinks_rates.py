@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from baselines.contract import ProbeContext
 from baselines.flops import Meter
 from baselines.kinks import arms, kink_trajectories
-from baselines.kinks.counting import Architecture, digits, hidden_layers, poisson_fit, zeros
+from baselines.kinks.counting import Architecture, Layer, digits, hidden_layers, poisson_fit, zeros
 from baselines.kinks.kink_mlp import KinkMlp
 from baselines.kinks.kink_trajectories import KinkTrajectories
 from baselines.kinks.overwrite import relu_overwrite
@@ -30,6 +30,34 @@ def test_the_digits_are_all_there():
     assert x.shape == (1797, 64)
     assert (float(x.min()), float(x.max())) == (0.0, 1.0)
     assert y.unique().tolist() == list(range(10))
+
+
+@pytest.mark.parametrize(("width", "depth"), [(64, 3), (5, 2), (100, 1)])
+def test_layers_are_those_of_pytorch_bitwise(width, depth):
+    torch.manual_seed(7)
+    plain = [nn.Linear(a, width) for a in [64] + [width] * (depth - 1)]
+    layers = hidden_layers(Architecture(torch.float32, width, depth), 7)
+    for ours, theirs in zip(layers, plain, strict=True):
+        assert torch.equal(ours.weight, theirs.weight)
+        assert torch.equal(ours.bias, theirs.bias)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, F64])
+@pytest.mark.parametrize("fused", [True, False])
+def test_zeros_are_those_of_a_mask(dtype, fused):
+    """Layers of whole numbers, which hit zero often, and exactly in every precision."""
+    architecture = Architecture(dtype, 7, 2, fused)
+    generator = torch.Generator().manual_seed(0)
+    x, *shapes = (5, 64), ((7, 64), (7,)), ((7, 7), (7,))
+    layers = [Layer(*(torch.randint(-1, 2, s, generator=generator).to(dtype) for s in pair)) for pair in shapes]
+    h, expected = torch.randint(0, 2, x, generator=generator).double(), []
+    images = h
+    for layer in layers:
+        z = h @ layer.weight.double().T + layer.bias.double()
+        expected.append((z == 0).sum(1))
+        h = z.relu()
+    assert torch.equal(zeros(architecture, layers, images), torch.stack(expected, dim=1))
+    assert int(expected[0].sum()) > 0
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

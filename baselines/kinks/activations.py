@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache, partial
+from functools import partial
+from math import frexp
 from typing import Literal, NamedTuple, get_args
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from baselines.kinks.overwrite import relu_overwrite
-from baselines.kinks.relu import ReLU
+from baselines.kinks.relu import ReLU, relu
 from baselines.kinks.smoothing import cubic_left, cubic_right
 
 KinkActivation = Literal[
@@ -42,6 +43,10 @@ KINKED = {
     "softshrink": Kinked(F.softshrink, (-0.5, 0.5)),
     "maximum": Kinked(maximum, (0.0,)),
 }
+CHOSEN: dict[str, Callable[[Tensor, float], Tensor]] = {  # compositions whose slopes at 0 multiply to s
+    "abs": lambda x, s: F.leaky_relu(F.leaky_relu(x, -1.0), -s),
+    "maximum": relu,
+}
 SMOOTH: dict[str, Callable[[Tensor, float], Tensor]] = {
     "cubic_left": cubic_left,
     "cubic_right": cubic_right,
@@ -49,24 +54,6 @@ SMOOTH: dict[str, Callable[[Tensor, float], Tensor]] = {
 }
 
 
-def kinked(name: str, x: Tensor, s: float) -> Tensor:
-    """Return one of `KINKED` of `x`, whose derivative at each of its kinks is `s`; elsewhere it is PyTorch's, bitwise.
-
-    Any shape and floating dtype, all derivatives. On a kink the value is held fixed, and a zero of derivative s is added.
-
-    >>> x = torch.tensor([-1.0, 0.0, 2.0], requires_grad=True)
-    >>> torch.autograd.grad(kinked("abs", x, 0.5).sum(), x)
-    (tensor([-1.0000,  0.5000,  1.0000]),)
-    """
-    function, kinks = KINKED[name]
-    y, on_kink = function(x), x == kinks[0]
-    for kink in kinks[1:]:
-        on_kink = on_kink | (x == kink)
-    # x minus itself carries a derivative and no value
-    return torch.where(on_kink, torch.add(y.detach(), x - x.detach(), alpha=s), y)
-
-
-@cache
 def native(name: str) -> tuple[float, ...]:
     """Return the derivatives of one of `KINKED` at its kinks in the installed version of PyTorch.
 
@@ -76,6 +63,59 @@ def native(name: str) -> tuple[float, ...]:
     function, kinks = KINKED[name]
     x = torch.tensor(kinks, dtype=torch.float64, device="cpu", requires_grad=True)
     return tuple(torch.autograd.grad(function(x).sum(), x)[0].tolist())
+
+
+NATIVE = {name: native(name) for name in KINKED}  # here and once: no transform of functorch is on its way
+
+
+def neighbours(kink: float, dtype: torch.dtype) -> tuple[float, float]:
+    """Return the numbers of that type next to `kink`, below and above.
+
+    >>> neighbours(1.0, torch.float16)
+    (0.99951171875, 1.0009765625)
+    """
+    info = torch.finfo(dtype)
+    if kink == 0:
+        return -info.smallest_normal * info.eps, info.smallest_normal * info.eps
+    mantissa, exponent = frexp(abs(kink))
+    spacing = info.eps * 2.0 ** (exponent - 1)
+    inner, outer = abs(kink) - (spacing / 2 if mantissa == 0.5 else spacing), abs(kink) + spacing
+    return (inner, outer) if kink > 0 else (-outer, -inner)
+
+
+def on_kink(x: Tensor, kink: float, *, mirrored: bool = False) -> Tensor:
+    """Return zeros shaped as `x`, whose derivative is 1 where `x` is exactly `kink`, or also -kink > 0, and 0 elsewhere.
+
+    Cut off at its neighbours, the kink alone is inside. A mask of truth values would cost several times as much: PyTorch
+    makes and reads those one by one, and this is vectorised. NaN propagates. Not under `torch.set_flush_denormal`.
+    """
+    low, high = neighbours(kink, x.dtype)
+    cut = F.hardtanh(F.hardshrink(x, -high), low, -low) if mirrored else F.hardtanh(x, low, high)
+    return cut.sub_(cut.detach())  # in place: memory fresh from the system costs more than the arithmetic
+
+
+def kinked(name: str, x: Tensor, s: float) -> Tensor:
+    """Return one of `KINKED` of `x`, whose derivative at each of its kinks is `s`; elsewhere it is PyTorch's, bitwise.
+
+    Any shape and floating dtype, all derivatives. PyTorch's own derivative c at a kink is filled up by s - c, which costs
+    nothing where it is `s`, and where it is 0 gives `s` times the incoming gradient bitwise.
+
+    >>> x = torch.tensor([-1.0, 0.0, 2.0], requires_grad=True)
+    >>> torch.autograd.grad(kinked("abs", x, 0.5).sum(), x)
+    (tensor([-1.0000,  0.5000,  1.0000]),)
+    """
+    function, kinks = KINKED[name]
+    slopes = NATIVE[name]
+    if all(s == slope for slope in slopes):
+        return function(x)
+    if name in CHOSEN:
+        return CHOSEN[name](x, s)
+    y = function(x)
+    if len(set(slopes)) == 1 and kinks[0] == -kinks[-1] != 0:
+        return y.add_(on_kink(x, kinks[0], mirrored=True), alpha=s - slopes[0])
+    for kink, slope in zip(kinks, slopes, strict=True):
+        y = y.add_(on_kink(x, kink), alpha=s - slope)
+    return y
 
 
 def largest(x: Tensor, y: Tensor, s: float) -> Tensor:
@@ -95,17 +135,12 @@ class KinkModule(nn.Module):
         super().__init__()
         self.name, self.s, self.sharpness = name, s, sharpness
         self.kinks = (0.0,) if name == "relu_overwrite" else KINKED[name].kinks if name in KINKED else ()
-        self.native = native(name) if name in KINKED else ()  # asked for here: not under a transform of functorch
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply it entry by entry."""
         if self.name in SMOOTH:
             return SMOOTH[self.name](x, self.sharpness)
-        if self.name == "relu_overwrite":
-            return relu_overwrite(x, self.s)
-        # what PyTorch chooses anyway costs no more than PyTorch
-        as_is = all(self.s == slope for slope in self.native)
-        return KINKED[self.name].function(x) if as_is else kinked(self.name, x, self.s)
+        return relu_overwrite(x, self.s) if self.name == "relu_overwrite" else kinked(self.name, x, self.s)
 
     def extra_repr(self) -> str:
         """Describe it."""

@@ -87,6 +87,8 @@ CONVENTIONS = {
     "amax": _same(torch.amax, 0.25, 1.0, 1.0, 1.0, 1.0),
     "max_all": _same(torch.max, 0.25, 1.0, 1.0, 1.0, 1.0),
     "median_all": _same(torch.median, 1 / 3, 1.0, 1.0, 1.0),
+    "max_dim": _same(lambda x: x.max(0).values, 1.0, 1.0, 1.0, 1.0),
+    "sort": _same(lambda x: x.sort(stable=True).values[:1], 1.0, 1.0, 1.0, 1.0),
     "max_pool1d": _same(lambda x: F.max_pool1d(x[None], 4), 1.0, 0.0, 0.0, 0.0, 0.0),
     "where_greater": _same(lambda x: torch.where(x > 0, x, 0.0), 0.0, 0.0),
     "where_not_less": _same(lambda x: torch.where(x >= 0, x, 0.0), 1.0, 0.0),

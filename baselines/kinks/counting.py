@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from functools import cache
 from itertools import pairwise
 from typing import NamedTuple
 
 import torch
 from scipy.stats import chi2
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 HALVES = (torch.bfloat16, torch.float16)
@@ -36,35 +37,51 @@ def digits() -> tuple[Tensor, Tensor]:
     return torch.from_numpy(bunch.data).float() / 16, torch.from_numpy(bunch.target)
 
 
-def hidden_layers(architecture: Architecture, seed: int, features: int = 64) -> list[nn.Linear]:
-    """Return layers with PyTorch's default initialisation from `seed`, rounded to the architecture's precision."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        sizes = [features] + [architecture.width] * architecture.depth
-        return [nn.Linear(a, b).to(architecture.dtype) for a, b in pairwise(sizes)]
+class Layer(NamedTuple):
+    """Weights, (outputs, inputs), and biases, (outputs,), without the bookkeeping of a module."""
+
+    weight: Tensor
+    bias: Tensor
+
+
+def hidden_layers(architecture: Architecture, seed: int, features: int = 64) -> list[Layer]:
+    """Return what `nn.Linear` draws after `torch.manual_seed(seed)`, bitwise, rounded to the architecture's precision.
+
+    Numbers come from a generator of their own: to set aside and seed the global ones costs as much as a forward pass.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    sizes = [features] + [architecture.width] * architecture.depth
+    return [_drawn(inputs, outputs, generator, architecture.dtype) for inputs, outputs in pairwise(sizes)]
+
+
+def _drawn(inputs: int, outputs: int, generator: torch.Generator, dtype: torch.dtype) -> Layer:
+    bound = 1 / math.sqrt(inputs)
+    # weights have the same bound, by the way of rounding that `kaiming_uniform_` takes
+    largest = math.sqrt(3.0) * (math.sqrt(2.0 / 6.0) / math.sqrt(inputs))
+    weight = torch.empty(outputs, inputs).uniform_(-largest, largest, generator=generator)
+    return Layer(weight.to(dtype), torch.empty(outputs).uniform_(-bound, bound, generator=generator).to(dtype))
 
 
 @torch.no_grad()
-def zeros(architecture: Architecture, layers: list[nn.Linear], x: Tensor) -> Tensor:
-    """Return how many pre-activations of each sample and layer are exactly zero, (samples, layers).
+def zeros(architecture: Architecture, layers: list[Layer], x: Tensor) -> Tensor:
+    """Return how many pre-activations of each sample and layer are exactly zero, (samples, layers); finite numbers.
 
     Half precision multiplies and sums in float32 and rounds the result, as accelerators do; added separately, the bias meets
     a rounded product and the sum is rounded again.
     """
-    h, counts = x.to(architecture.dtype), []
+    dtype = architecture.dtype
+    wide = torch.float32 if dtype in HALVES else dtype  # holds what is rounded to halves
+    h, counts = x.to(dtype).to(wide), []
     for layer in layers:
-        z = _linear(h, layer.weight, layer.bias, fused=architecture.fused)
-        counts.append((z == 0).sum(1))
-        h = torch.relu(z)
-    return torch.stack(counts, dim=1)
-
-
-def _linear(h: Tensor, weight: Tensor, bias: Tensor, *, fused: bool) -> Tensor:
-    dtype = h.dtype
-    if dtype in HALVES:
-        h, weight = h.float(), weight.float()
-        return F.linear(h, weight, bias.float()).to(dtype) if fused else F.linear(h, weight).to(dtype) + bias
-    return F.linear(h, weight, bias) if fused else F.linear(h, weight) + bias
+        weight, bias = layer.weight.to(wide), layer.bias.to(wide)
+        if architecture.fused:
+            z = F.linear(h, weight, bias).to(dtype).to(wide)
+        else:
+            z = (F.linear(h, weight).to(dtype).to(wide) + bias).to(dtype).to(wide)
+        # Signs are summed instead of the mask z == 0: those are vectorised. Sums below 2^24 are exact.
+        counts.append(architecture.width - z.sign().abs_().sum(1))
+        h = z.relu_()
+    return torch.stack(counts, dim=1).long()
 
 
 class PoissonFit(NamedTuple):

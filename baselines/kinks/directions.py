@@ -8,7 +8,6 @@ from typing import NamedTuple
 import torch
 from scipy.optimize import linprog
 from torch import Tensor
-from torch.func import grad, jacrev
 
 STEP = 1e-6  # along the direction; its entries are at most 1
 CERTIFIED = 1e-3  # of a gradient, relative: second derivatives are in the hundreds
@@ -33,27 +32,40 @@ def has_kinks(loss: KinkedLoss) -> bool:
     return bool((loss.evaluate(loss.start)[1] == 0).any())
 
 
-def gradient(loss: KinkedLoss, at: Tensor | None = None) -> Tensor:
-    """Return the gradient by backpropagation, at the start unless told otherwise, (parameters,)."""
-    return grad(lambda p: loss.evaluate(p)[0])(loss.start if at is None else at)
+def gradient(loss: KinkedLoss) -> Tensor:
+    """Return the gradient by backpropagation at the start, (parameters,)."""
+    leaf = loss.start.clone().requires_grad_()
+    return torch.autograd.grad(loss.evaluate(leaf)[0], leaf)[0]
 
 
 def certified(loss: KinkedLoss) -> bool:
     """Return whether backpropagation at a kink is shown to be a limit of true gradients, along one direction.
 
     A linear program looks for the direction v, |v_i| <= 1, along which all margins that are zero rise at once: it
-    maximises t under J v >= t. Those that do not move at all are no kinks in the parameters. The gradient a small step along
-    v, where nothing is on a kink, must be the one at the kink. No such direction is no proof of the contrary: a margin may
-    rise to second order, and zeros of the next layers may be reached in more than one way.
+    maximises t under J v >= t. Those without a slope are left out, and must have left zero a small step along v, or still be
+    without a slope: they are no kinks in the parameters. The gradient there must be the one at the kink. No such direction
+    is no proof of the contrary: a margin may rise to second order, and zeros of the next layers may be reached in more than
+    one way.
     """
-    margins = loss.evaluate(loss.start)[1]
-    slopes = jacrev(lambda p: loss.evaluate(p)[1])(loss.start)[margins == 0]
+    slopes = _slopes_of_zeros(loss)
     slopes = slopes[slopes.abs().amax(1) > SMALLEST]
     direction = _rising(slopes) if len(slopes) else torch.zeros_like(loss.start)
     if direction is None:
         return False
-    at_kink, beside = gradient(loss), gradient(loss, loss.start + STEP * direction)
+    moved = loss._replace(start=loss.start + STEP * direction)
+    if (_slopes_of_zeros(moved) != 0).any():  # what stood still to first order is a kink there: no true gradient
+        return False
+    at_kink, beside = gradient(loss), gradient(moved)
     return bool((at_kink - beside).abs().max() <= CERTIFIED * (1 + at_kink.abs().max()))
+
+
+def _slopes_of_zeros(loss: KinkedLoss) -> Tensor:
+    """Return the gradients of the margins that are zero at the start, (margins, parameters)."""
+    leaf = loss.start.clone().requires_grad_()
+    margins = loss.evaluate(leaf)[1]
+    # row by row: they are few, and setting up a vectorised Jacobian takes longer
+    rows = [torch.autograd.grad(m, leaf, retain_graph=True)[0] for m in margins[margins == 0]]
+    return torch.stack(rows) if rows else leaf.new_zeros(0, len(leaf))
 
 
 def _rising(slopes: Tensor) -> Tensor | None:

@@ -20,18 +20,28 @@ def max_pool(x: Tensor, beta: float) -> Tensor:
     >>> torch.autograd.grad(max_pool(x, 0.5).sum(), x)[0].flatten()
     tensor([0.6250, 0.1250, 0.1250, 0.1250])
     """
-    first = F.max_pool2d(x, SIZE)
     if beta == 0:
-        return first
-    windows = x.unfold(2, SIZE, SIZE).unfold(3, SIZE, SIZE).flatten(-2)  # (batch, channels, rows, columns, 4)
-    top = first.detach()
-    tied = windows == top[..., None]
-    count = tied.sum(-1)
-    even = torch.where(tied, windows, 0.0).sum(-1) / count
-    # Differences of a number and itself carry derivatives and no value: three equal numbers need not average to themselves.
-    mixed = top + (1 - beta) * (first - top) + beta * (even - even.detach())
-    # Apart from ties nothing is mixed: β·g + (1 - β)·g is not g in low precision.
-    return torch.where(count > 1, mixed, first)
+        return F.max_pool2d(x, SIZE)
+    height, width = (size // SIZE * SIZE for size in x.shape[2:])
+    windows = F.pixel_unshuffle(x[:, :, :height, :width], SIZE).unflatten(1, (-1, SIZE**2))
+    fixed = windows.detach()
+    top = fixed.amax(2)
+    # Differences of numbers and themselves carry derivatives and no value: equal numbers need not average to themselves.
+    return top + (_shares(fixed, top, beta) * (windows - fixed)).sum(2)
+
+
+def _shares(windows: Tensor, top: Tensor, beta: float) -> Tensor:
+    """Return the derivative of each window's maximum in its entries, (batch, channels, 4, rows, columns)."""
+    # ones at the largest entries, zeros elsewhere; signs are vectorised by PyTorch, comparisons are not
+    tied = (windows - top[:, :, None]).sign_().add_(1)
+    count, first, none_before = tied.sum(2, keepdim=True), [], torch.ones_like(top)
+    for entry in tied.unbind(2):
+        first.append(entry * none_before)
+        none_before = none_before * (1 - entry)
+    takes_all = torch.stack(first, dim=2)
+    # apart from ties nothing is mixed: beta·g + (1 - beta)·g is not g in low precision
+    mixed = beta * (count - 1).clamp(max=1)
+    return takes_all + mixed * (tied / count - takes_all)
 
 
 class MaxPool(nn.Module):

@@ -20,9 +20,10 @@ from baselines.kinks.kink_vgg import KinkVgg
 
 ROUNDS = 25
 BATCH = 128
-BAR, OTHERS_BAR = 1.1, 1.3  # in a whole step: where PyTorch's choice or ReLU's kernels do, and where kinks are masked
-POOL_BAR = 2.5  # of a small convolutional network whose pooling shares ties
-CHEAPER = {torch.float32: 5, torch.float16: 15, torch.bfloat16: 7}  # counting, than comparing gradients
+BAR, TWO_KINKS_BAR = 1.1, 1.2  # in a whole step; a busy machine gives equal modules up to 1.05
+TWO_KINKS = ("hardtanh", "relu6", "clamp", "hardswish", "softshrink")
+POOL_BAR = 1.6  # of a small convolutional network whose pooling shares ties
+CHEAPER = {torch.float32: 12, torch.float16: 35, torch.bfloat16: 15}  # counting, than comparing gradients
 
 
 class Plain(nn.Module):
@@ -72,7 +73,7 @@ def mlp(name, s):
 
 @pytest.mark.parametrize(
     ("name", "s"),
-    [("relu", s) for s in (0.0, 0.5, 1.0)] + [(name, s) for name in ("abs", "hardtanh", "relu6") for s in (0.0, 0.5)],
+    [("relu", s) for s in (0.0, 0.5, 1.0)] + [(name, s) for name in KINKED for s in (0.0, 0.5)],
 )
 def test_a_training_step_costs_what_pytorchs_does(benchmark, name, s):
     torch.set_num_threads(1)
@@ -80,7 +81,7 @@ def test_a_training_step_costs_what_pytorchs_does(benchmark, name, s):
     x, y = torch.rand(BATCH, 1, 28, 28), torch.arange(BATCH) % 10
     value = benchmark.pedantic(paired, args=(module, plain, lambda m: step_seconds(m, x, y, 2)), rounds=1)
     benchmark.extra_info["ratio"] = value
-    bar = OTHERS_BAR if name != "relu" and s else BAR  # 0 is what PyTorch chooses there
+    bar = TWO_KINKS_BAR if name in TWO_KINKS else BAR
     print(f"\n{name}, s={s:g} / torch's own in a step of the MLP: {value:.3f} (bar {bar})")
     assert value <= bar
 
