@@ -73,6 +73,13 @@ class Paired(NamedTuple):
             table[place] = symmetric(values, factor * controls).mean()
         return table
 
+    def wide_enough(self) -> Paired:
+        """Return the arms that have `MIN_TASKS` tasks, or all where none has: few tasks tell little."""
+        sizes = [sum(arm == i for _, arm in self.cells) for i in range(len(self.arms))]
+        kept = [i for i, size in enumerate(sizes) if size >= MIN_TASKS] or list(range(len(self.arms)))
+        cells = {(task, kept.index(arm)): found for (task, arm), found in self.cells.items() if arm in kept}
+        return Paired(tuple(self.arms[i] for i in kept), self.tasks, cells)
+
     def typical(self, factor: float) -> Array:
         """Return the mean of these differences over the tasks of each arm; (arms,)."""
         return np.nanmean(self.differences(factor), axis=0)
@@ -130,7 +137,7 @@ def judge(connection: duckdb.DuckDBPyConnection, claim: Claim) -> Verdict:
         failed = [row["arm"] for row in rows if not row["passed"]]
         word = "refuted" if failed else "supported"
         return Verdict(claim, word, None, (failed or [""])[0], None, None, None, 0, len(rows), len(rows), "")
-    return _compared(claim, paired(rows))
+    return _compared(claim, paired(rows).wide_enough())
 
 
 def paired(rows: list[dict[str, Any]]) -> Paired:

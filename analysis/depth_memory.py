@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import duckdb
 import pandas as pd
 
-from analysis.tables import markdown, number
+from analysis.tables import listed, markdown, number
 from analysis.views import question
 
 REFERENCE = "sgd"  # backpropagation without a state of its own
@@ -15,8 +15,8 @@ REFERENCE = "sgd"  # backpropagation without a state of its own
 
 def depth_memory(connection: duckdb.DuckDBPyConnection) -> list[str]:
     """Return the section as blocks of Markdown; none where no network ran at several depths for its memory."""
-    rows = connection.sql(question("depth_memory")).df().groupby(["task", "network"])
-    blocks = [block for (task, network), found in rows for block in _one(task, network, found)]
+    rows = connection.sql(question("depth_memory")).df().groupby("network")
+    blocks = [block for network, found in rows for block in _one(str(network), found)]
     return ["## Memory over depth", *blocks] if blocks else []
 
 
@@ -34,14 +34,15 @@ def begins(depths: list[int], ratios: list[float]) -> int | None:
     return found
 
 
-def _one(task: str, network: str, rows: pd.DataFrame) -> Iterator[str]:
+def _one(network: str, rows: pd.DataFrame) -> Iterator[str]:
     peaks, ratios = (rows.pivot(index="depth", columns="optimizer", values=name) for name in ("peak_mb", "ratio"))
     methods = [name for name in ratios if name != REFERENCE]
     if not methods:
         return
+    tasks = listed(sorted(set().union(*rows["tasks"])))
     yield (
-        f"Peak memory of a step of `{network}` on {task}: megabytes of `{REFERENCE}`, which is backpropagation, and those "
-        "of the others as multiples of that; medians over seeds."
+        f"Peak memory of a step of `{network}` on {tasks}: megabytes of `{REFERENCE}`, which is backpropagation, and those "
+        "of the others as multiples of that; medians over tasks."
     )
     table = [
         [str(depth), _cell(peaks.loc[depth, REFERENCE]), *(_cell(ratios.loc[depth, name]) for name in methods)]

@@ -23,6 +23,7 @@ METHODS = (  # without a subspace, or with one that is fixed; at η = 1 `fomoh` 
 SUBSPACE_METHODS = ("fgd", "multi_tangent", "fomoh_kd", "fomoh_kd_safe", "subspace_gauss_newton")
 SUBSPACES = (2, 5, 10)
 SEVERAL = Search(1e-4, 1.0, log=True)
+AT_DEPTHS = ("digits", "breast_cancer", "wine", "diabetes", "peaks", "swiss_roll", "sine_mix")  # memory knows no chance
 DEPTHS = (2, 4, 8, 16, 32, 64)  # where forward mode may begin to save memory
 
 
@@ -43,12 +44,13 @@ def at_depths(catalog: Catalog) -> Iterator[Cell]:
     """Yield a few steps of networks of many depths, for the peak memory of forward mode and backpropagation."""
     from suite.cell import Cell
 
-    task = catalog.parse("task", "digits")
+    tasks = [catalog.parse("task", name) for name in AT_DEPTHS]
     for text in (f"mlp({width}depth={depth})" for width in ("", "width=16,") for depth in DEPTHS):
         network = catalog.parse("network", text)
         for method in ("sgd", "fgd", "subspace_gauss_newton(K=2)", "fomoh"):
             optimizer = catalog.parse("optimizer", method)
-            yield Cell(task=task, network=network, optimizer=optimizer, seeds=8, budget=20, alias="forward_depth")
+            for task in tasks:
+                yield Cell(task=task, network=network, optimizer=optimizer, seeds=1, budget=8, alias="forward_depth")
 
 
 def _searched(cell: Cell) -> Cell:

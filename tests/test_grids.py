@@ -202,7 +202,7 @@ def test_family_grids_hold_their_family_and_controls(catalog, family):
     controls = {(name_of(c.optimizer), label_of(c.task)) for c in cells if is_control(c)}
     tasks = {label_of(c.task) for c in cells if not c.alias}
     assert len({name_of(c.task) for c in cells} - {"few_samples"}) >= 8
-    assert min(c.seeds for c in cells if c.alias != "memory") >= 8
+    assert min(c.seeds for c in cells if c.alias not in ("memory", "forward_depth")) >= 8  # bytes do not vary
     assert {(name, task) for name in ("sgd", "adam") for task in tasks} <= controls
 
 

@@ -86,6 +86,12 @@ def test_too_few_tasks_decide_nothing(verdict):
     assert (found.verdict, found.p, found.need) == ("undecided", None, "6 tasks, there are 5")
 
 
+def test_an_arm_on_few_tasks_keeps_no_claim_from_being_decided(verdict):
+    few = [row for row in rows((0.5, 2.0)) if row["arm"] == "a0" or row["task"] in ("t0", "t1")]
+    found = verdict("all_lower", few)
+    assert (found.verdict, found.arms, found.arm) == ("supported", 1, "a0")
+
+
 def test_no_rows_name_the_grid_that_makes_them(connection):
     found = claims.verdicts(connection, [claim("all_lower")])[0]
     assert (found.verdict, found.need) == ("undecided", "rows of --grid smoke")

@@ -1,4 +1,4 @@
--- Peak memory by depth, the median over seeds, and its ratio to that of backpropagation, where networks of many depths ran for it.
+-- Peak memory by depth, medians over seeds and tasks, and its ratio to that of backpropagation, where networks of many depths ran for it.
 WITH peaks AS (
     SELECT
         task, replace(replace(regexp_replace(network, '\bdepth=[0-9]+,?', ''), ',)', ')'), '()', '') AS network, optimizer, (network_fields->>'depth')::INTEGER AS depth,
@@ -7,7 +7,10 @@ WITH peaks AS (
     WHERE alias = 'forward_depth' AND stage = 'eval' AND peak_bytes > 0
     GROUP BY ALL
 )
-SELECT f.task, f.network, f.depth, f.optimizer, f.peak / 1e6 AS peak_mb, f.peak / b.peak AS ratio
+SELECT
+    network, depth, f.optimizer, median(f.peak) / 1e6 AS peak_mb, median(f.peak / b.peak) AS ratio,
+    list(DISTINCT task ORDER BY task) AS tasks
 FROM peaks AS f JOIN peaks AS b USING (task, network, depth)
 WHERE b.optimizer = 'sgd' AND depth IS NOT NULL
-ORDER BY ALL;
+GROUP BY ALL
+ORDER BY network, depth, f.optimizer;
