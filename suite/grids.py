@@ -166,6 +166,7 @@ def integrators(catalog: Catalog) -> Iterator[Cell]:
     for task in [catalog.parse("task", name) for name in INTEGRATOR_TASKS]:
         yield from integrator_arms.compared(catalog, task, whole=True)
         yield from integrator_arms.at_equal_step(catalog, task, (0.05, 0.1, 0.2, 0.4), seeds=8)
+        yield from integrator_arms.at_printed_step(catalog, task, (0.05, 0.2), seeds=8)
         yield from integrator_arms.negative(catalog, task)
     yield from integrator_arms.on_quadratics(catalog, integrator_arms.CONDITIONS)
     for name, per_class in SMALL_ENOUGH.items():

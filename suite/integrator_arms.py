@@ -19,6 +19,7 @@ MORE_RULES = ("ab1", "sbdf3", "ogda", "heavy_ball", "nesterov")
 SCHEMES = ("runge_kutta", "runge_kutta_chebyshev", "bdf")
 MORE_SCHEMES = (
     "runge_kutta(order=2)", "runge_kutta_chebyshev(order=2)", "bdf(rule='bdf2')", "four_point", "lookahead(base=sgd)",
+    "lookahead(base=sgd,lr_is='heff')",
 )  # fmt: skip
 ON_QUADRATICS = (
     "sgd",
@@ -30,6 +31,7 @@ ON_QUADRATICS = (
 )
 CONDITIONS = (10.0, 100.0, 1000.0, 10000.0)
 AT_EQUAL_STEP = ("ab1", "ab2", "nm4", "nm4_star", "nm5", "sbdf2")
+AT_PRINTED_STEP = (*AT_EQUAL_STEP, "heavy_ball")
 MATCHED = "A=(2/3,1/3),B=(1,)"  # heavy ball with the momentum of nm4_star, -1/3
 NEGATIVE = ("leapfrog", "forward_difference_3", "forward_difference_4", "look_ahead_4", "look_ahead_5")
 BESIDE_FLOW = ("ab1", "ab2", "nm4_star", "sbdf2")
@@ -51,10 +53,16 @@ def on_quadratics(catalog: Catalog, conditions: Iterable[float]) -> Iterator[Cel
 def at_equal_step(catalog: Catalog, task: Task, steps: Iterable[float], seeds: int) -> Iterator[Cell]:
     """Yield rules with the same effective step, untuned; at their end the largest stable step is measured."""
     fields = [*(f"rule={rule!r}" for rule in AT_EQUAL_STEP), MATCHED]
-    optimizers = _parsed(catalog, "optimizer", [f"linear_multistep({field},lr={h})" for h in steps for field in fields])
     probes = tuple(_parsed(catalog, "probe", ["local_stability"]))
-    for cell in tuned([task], [reference(catalog, task)], optimizers, seeds=seeds, tune=0):
-        yield replace(cell, alias="equal", probes=probes)
+    cells = _untuned(catalog, task, [f"{field},lr={h}" for h in steps for field in fields], seeds)
+    return (replace(cell, alias="equal", probes=probes) for cell in cells)
+
+
+def at_printed_step(catalog: Catalog, task: Task, steps: Iterable[float], seeds: int) -> Iterator[Cell]:
+    """Yield rules with the same learning rate as it is written, untuned: some of them take longer steps than others."""
+    fields = [f"rule={rule!r},lr_is='eta'" for rule in AT_PRINTED_STEP]
+    cells = _untuned(catalog, task, [f"{field},lr={h}" for h in steps for field in fields], seeds)
+    return (replace(cell, alias="printed") for cell in cells)
 
 
 def negative(catalog: Catalog, task: Task) -> Iterator[Cell]:
@@ -74,6 +82,11 @@ def beside_flow(catalog: Catalog, name: str, per_class: int, seeds: int) -> Iter
         for cell in tuned([task], [network], optimizers, seeds=seeds, tune=0):
             # a start by Runge–Kutta takes a few gradients more
             yield replace(cell, alias="flow", probes=probes, budget=1.2 / h + 4)
+
+
+def _untuned(catalog: Catalog, task: Task, fields: Iterable[str], seeds: int) -> Iterator[Cell]:
+    optimizers = _parsed(catalog, "optimizer", [f"linear_multistep({field})" for field in fields])
+    return tuned([task], [reference(catalog, task)], optimizers, seeds=seeds, tune=0)
 
 
 def _rule(name: str) -> str:

@@ -1,6 +1,7 @@
 """Multistep coefficients, their analysis, and the optimizer that runs them."""
 
 import copy
+import math
 from math import log2
 
 import pytest
@@ -134,6 +135,23 @@ def test_rules_with_momentum_are_those_of_torch(name, m, lr, nesterov):
     ours, state = run(LinearMultistep(lr=eta, rule=name, start="cold", lr_is="eta"), oracle, params, [1.0] * 100)
     torch.testing.assert_close(ours["theta"], leaf.detach(), rtol=1e-13, atol=1e-13)
     assert len(state["increments"]) == 1
+
+
+@pytest.mark.parametrize(("name", "m", "lr", "nesterov"), MOMENTUM)
+def test_rules_of_order_one_keep_their_momentum_under_a_schedule(name, m, lr, nesterov):
+    """As torch does, whose buffer holds gradients: an increment of theirs is proportional to its learning rate."""
+    oracle, params = on_function(quartic, 1.2, -0.7)
+    rates = [*[1.0] * 5, *(0.5 + 0.5 * math.cos(math.pi * t / 40) for t in range(40))]
+    leaf = params["theta"].clone().requires_grad_()
+    library = torch.optim.SGD([leaf], lr=lr, momentum=m, nesterov=nesterov)
+    for rate in rates:
+        library.param_groups[0]["lr"] = rate * lr
+        leaf.grad = oracle.grad({"theta": leaf.detach()})[1]["theta"]
+        library.step()
+    eta = lr if name != "bdf2_explicit" else 0.02
+    ours, state = run(LinearMultistep(lr=eta, rule=name, start="cold", lr_is="eta"), oracle, params, rates)
+    torch.testing.assert_close(ours["theta"], leaf.detach(), rtol=1e-13, atol=1e-13)
+    assert len(state["increments"]) == len(state["steps"]) == 1
 
 
 @pytest.mark.parametrize("start", ["rk", "euler", "cold"])

@@ -9,6 +9,7 @@ from baselines.flops import Meter
 from baselines.integrators.analysis import noise_variance
 from baselines.integrators.bdf import Bdf
 from baselines.integrators.coefficients import RULES
+from baselines.integrators.curvature import step_of
 from baselines.integrators.four_point import FourPoint
 from baselines.integrators.linear_multistep import LinearMultistep
 from baselines.integrators.lookahead import Lookahead
@@ -144,6 +145,51 @@ def test_an_implicit_rule_starts_again_where_the_step_changes():
     assert torch.equal(through["theta"], anew["theta"])
 
 
+IMPLICIT_STEPS = {  # γ, and v of the points so far and the gradient at the last of them
+    "bdf1": (1, lambda x, hg: x[-1]),
+    "bdf2": (2 / 3, lambda x, hg: (4 * x[-1] - x[-2]) / 3),
+    "bdf3": (6 / 11, lambda x, hg: (18 * x[-1] - 9 * x[-2] + 2 * x[-3]) / 11),
+    "trapezoidal": (1 / 2, lambda x, hg: x[-1] - hg / 2),
+}
+
+
+@pytest.mark.parametrize("rule", IMPLICIT_STEPS)
+@pytest.mark.parametrize("h", [0.1, 10.0, 1000.0])
+def test_an_implicit_step_on_a_convex_quadratic_is_the_proximal_point(rule, h):
+    """θ = argmin f + ‖θ − v‖²/(2γh) on f = θᵀHθ/2 − bᵀθ, where the history is full."""
+    generator = torch.Generator().manual_seed(0)
+    draw = torch.randn(5, 6, generator=generator, dtype=torch.float64)
+    H, b = draw[:, 1:] @ draw[:, 1:].T / 5 + 0.1 * torch.eye(5), draw[:, 0]
+    path = run(Bdf(lr=h, rule=rule, krylov=5), lambda x: x @ H @ x / 2 - b @ x, [1.0] * 5, 7)
+    gamma, history = IMPLICIT_STEPS[rule]
+    for t in range(3, 7):
+        v = history(path[: t + 1], h * (H @ path[t] - b))
+        expected = torch.linalg.solve(torch.eye(5) + gamma * h * H, v + gamma * h * b)
+        torch.testing.assert_close(path[t + 1], expected, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("h", [0.5, 2.0, 10.0])
+def test_an_implicit_step_on_a_saddle_solves_its_equation(h):
+    """It leaves the saddle along the negative curvature −1 where h < 1 alone, and is finite."""
+    path = run(Bdf(lr=h, krylov=2), lambda x: (x[0].square() - x[1].square()) / 2, POINT, 8)
+    steps = torch.arange(9, dtype=torch.float64)
+    expected = torch.stack([POINT[0] / (1 + h) ** steps, POINT[1] / (1 - h) ** steps], 1)
+    torch.testing.assert_close(path, expected, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("h", [0.1, 0.5])
+def test_an_implicit_step_of_a_network_leaves_less_to_solve_with_more_products(h):
+    """Of the equation θ' + h∇f(θ') = θ, on a minibatch whose Hessian is indefinite."""
+    oracle, params = data()
+    left = []
+    for newton, krylov in ((1, 1), (1, 8), (4, 30)):
+        method = Bdf(lr=h, newton=newton, krylov=krylov)
+        moved, _ = method.step(oracle, params, method.init(params), torch.Generator(), 1.0)
+        slope = oracle.grad(moved)[1]
+        left.append(torch.cat([(moved[name] + h * slope[name] - params[name]).flatten() for name in params]).norm())
+    assert left[2] < 0.1 * left[1] < 0.1 * left[0]
+
+
 @pytest.mark.parametrize("shift", [0.0, -3.0])  # positive definite, indefinite
 def test_minres_minimises_the_residual_over_the_krylov_space(shift):
     generator = torch.Generator().manual_seed(0)
@@ -178,6 +224,16 @@ def test_lookahead_by_hand():
     assert path.flatten().tolist() == pytest.approx([1.0, 0.7, factor, 0.7 * factor, factor**2])
 
 
+@pytest.mark.parametrize("alpha", [0.5, 0.8])
+def test_lookahead_takes_the_effective_step_that_is_asked_for(alpha):
+    """On a slope of one a round of k steps goes kh, and h is that of an integrator for the probes."""
+    base = LinearMultistep(lr=0.1, rule="ab1")
+    own, asked = (Lookahead(base=base, k=5, alpha=alpha, lr_is=kind) for kind in ("eta", "heff"))
+    for method, h in ((own, 0.1 * alpha), (asked, 0.1)):
+        assert run(method, lambda x: x.sum(), [0.0], 15)[-1].item() == pytest.approx(-15 * h)
+        assert step_of(method) == pytest.approx(h)
+
+
 @pytest.mark.parametrize("base", [Nesterov(lr=0.05), LinearMultistep(lr=0.05, rule="nm4_star")])
 def test_lookahead_at_alpha_one_is_its_base(base):
     assert torch.equal(run(Lookahead(base=base, alpha=1.0), quartic, POINT, 13), run(base, quartic, POINT, 13))
@@ -195,6 +251,7 @@ def test_lookahead_at_alpha_one_is_its_base(base):
         (Bdf, {"rule": "bdf9"}, "unknown rule 'bdf9' of bdf; expected one of bdf1, bdf2, bdf3, trapezoidal"),
         (Bdf, {"krylov": 0}, "krylov must be a whole number >= 1"),
         (Lookahead, {"k": 0}, "k must be a whole number >= 1"),
+        (Lookahead, {"lr_is": "h"}, "unknown lr_is 'h' of lookahead; expected one of eta, heff"),
         (Lookahead, {"alpha": 0.0}, "0 < alpha <= 1, got: 0"),
         (Lookahead, {"base": ScheduleFreeAdamw()}, "evaluates at the parameters it trains"),
     ],

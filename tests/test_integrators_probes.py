@@ -55,6 +55,31 @@ def test_products_on_one_graph_are_those_of_hvp(make):
     assert equal(grads, oracle.grad(params)[1])
 
 
+class Penalised(nn.Module):
+    """A network whose modules add to the loss."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = norm_net()
+
+    def forward(self, x):
+        return self.layers(x)
+
+    def penalty(self):
+        return 0.05 * sum(p.pow(4).sum() for p in self.parameters())
+
+
+@pytest.mark.parametrize("make", [plain_net, norm_net, Penalised])
+@pytest.mark.parametrize("clip", [None, 1e-3])
+def test_products_are_differences_of_gradients(make, clip):
+    """Weight decay, penalty, batch statistics and the masks of the step are in them; clipping is not."""
+    oracle, params, v = bound(make, clip=clip)
+    unclipped = bound(make)[0]
+    ends = [unclipped.grad({name: p + e * v[name] for name, p in params.items()})[1] for e in (1e-5, -1e-5)]
+    for name, image in oracle.hessian(params)[2](v).items():
+        torch.testing.assert_close(image, (ends[0][name] - ends[1][name]) / 2e-5, rtol=1e-6, atol=1e-8)
+
+
 def test_a_product_is_charged_without_the_graph():
     oracle, params, v = bound()
     _, _, product = oracle.hessian(params)

@@ -1,10 +1,12 @@
 """Coefficients of integrators and what is computed from them alone."""
 
 from fractions import Fraction as Fr
+from functools import partial
 from math import inf
 
 import numpy as np
 import pytest
+from numpy.polynomial import Chebyshev
 
 from baselines.integrators import chebyshev, tableaux
 from baselines.integrators.analysis import analyse, boundary_locus, noise_variance, spectral_radius
@@ -112,12 +114,22 @@ def test_the_boundary_has_a_root_on_the_circle(name):
     assert ((right > 1) != (left > 1)).any()
 
 
-def test_boundaries_of_runge_kutta_schemes():
-    angles = np.linspace(0, np.pi, 9)
-    assert np.abs(tableaux.amplification(4, -tableau_boundary(4, angles))) == pytest.approx(1.0)
-    points = chebyshev_boundary(1, 5, 0.05, angles)
-    assert np.abs(chebyshev.amplification(1, 5, 0.05, -points)) == pytest.approx(1.0, abs=1e-6)
-    assert points.real.max() == pytest.approx(chebyshev.analyse_chebyshev(1, 5, 0.05).beta, rel=1e-6)
+EDGES = [
+    *((tableau_boundary(o, 8), tableaux.analyse_tableau(o), partial(tableaux.amplification, o)) for o in RUNGE_KUTTA),
+    *(
+        (chebyshev_boundary(*given, 8), chebyshev.analyse_chebyshev(*given), partial(chebyshev.amplification, *given))
+        for given in CHEBYSHEV if given[2]
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("points", "found", "growth"), EDGES)
+def test_boundaries_of_one_step_schemes(points, found, growth):
+    """Every point is on the edge, and it leads from 0 to the largest stable step through the upper half plane."""
+    assert np.abs(growth(-points)) == pytest.approx(1.0, abs=3e-4)
+    assert points[0] == 0
+    assert points[-1] == pytest.approx(found.beta, rel=1e-5, abs=1e-5)
+    assert (points[1:-1].imag > 0).all()
 
 
 @pytest.mark.parametrize("order", RUNGE_KUTTA)
@@ -138,13 +150,17 @@ def test_stability_of_stabilised_schemes(given):
         assert chebyshev.amplification(*given, np.array(-1.0)) == pytest.approx(at_minus_one, abs=1e-6)
 
 
-def test_the_best_step_of_many_stages_on_a_small_condition():
-    """Brute force over steps: far below the largest stable one."""
-    curvatures, steps = np.linspace(0.1, 1, 400), np.linspace(0.05, 20, 4000)
-    z = -steps[:, None] * curvatures
-    rate = np.abs(chebyshev.amplification(1, 10, 0.05, z)).max(axis=1).min()
-    expected = 10 * np.log(9 / 11) / np.log(rate)
-    assert cost_ratio(*growth_of("rkc1_10"), 10.0) == pytest.approx(expected, rel=0.01)
+@pytest.mark.parametrize(("s", "short", "long"), [(3, 1.939, 12.25), (5, 3.144, 20.40), (10, 6.209, 40.80)])
+def test_the_best_step_of_many_stages_on_a_small_condition(s, short, long):
+    """With R(z) = T_s(w_0 + w_1z)/T_s(w_0): brute force over all steps, and over those with every hλ where R is damped."""
+    T = Chebyshev.basis(s)
+    w0 = 1 + 0.05 / s**2
+    steps = np.geomspace(0.05, 2 * w0 * T.deriv()(w0) / T(w0), 4000)[:, None]
+    rates = np.abs(T(w0 - T(w0) / T.deriv()(w0) * steps * np.geomspace(0.1, 1, 1000)) / T(w0)).max(axis=1)
+    damped = steps[:, 0] > 0.55 * steps[-1, 0]
+    costs = [s * np.log(9 / 11) / np.log(some.min()) for some in (rates, rates[damped])]
+    assert costs == pytest.approx([short, long], rel=2e-3)
+    assert cost_ratio(*growth_of(f"rkc1_{s}"), 10.0) == pytest.approx(short, rel=2e-3)
 
 
 def test_the_table_of_schemes_is_listed_with_the_optimizers_of_the_family():

@@ -31,7 +31,9 @@ class Bdf(Integrator):
     Newton's method on the minibatch of the step, from θ_t: δ solves (I + γh∇²f)δ = v − θ − γh∇f, θ ← θ + δ, `newton` times,
     each time by `krylov` iterations of MINRES, since ∇²f may be indefinite. All counts are fixed: a step costs `newton`
     gradients and `newton`·`krylov` products of the Hessian, and nothing is read on the host. With one Newton step the
-    order is at most two. Where the curvature is negative and h large, the equation has other solutions than the nearest.
+    order is at most two. On a convex quadratic one Newton step is exact with as many products as distinct curvatures.
+    Where γhλ < −1 on a negative curvature λ the equation is not that of a minimum: the step goes towards the saddle, as
+    Newton's does, and near γhλ = −1 far away. Clipping acts on the gradient, not on the products.
 
     The first steps, while the history fills, are trapezoidal. Where a schedule changes the step, the history starts again.
     """

@@ -11,14 +11,21 @@ from baselines.contract import Optimizer, Params, ProbeContext
 from baselines.integrators.flat import flat, leaves
 from baselines.integrators.integrator import Integrator
 from baselines.integrators.lanczos import largest
+from baselines.integrators.lookahead import Lookahead
 
 
 def step_of(optimizer: Optimizer) -> float | None:
-    """Return h of an integrator, the learning rate of another method, of the innermost base of a wrapped one."""
+    """Return h of an integrator, the learning rate of another method, of the innermost base of a wrapped one.
+
+    Lookahead goes but a share of the way of its base.
+    """
     if isinstance(optimizer, Integrator):
         return optimizer.effective_step
     base = getattr(optimizer, "base", None)
-    return getattr(optimizer, "lr", None) if base is None else step_of(base)
+    if base is None:
+        return getattr(optimizer, "lr", None)
+    h = step_of(base)
+    return h * optimizer.share if h is not None and isinstance(optimizer, Lookahead) else h
 
 
 def sharpest(context: ProbeContext, params: Params, steps: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -33,8 +33,10 @@ class LinearMultistep(Multistep):
     * `start`: the first steps, while the history fills, use Runge–Kutta of the rule's order ("rk"), Euler steps
       ("euler", which pulls "ab3" and "ab4" down to order two), or the rule on an empty history ("cold": θ_{−1} = θ_0 and
       g_{−1} = 0, as momentum methods do, and as rules of order one with momentum do under "rk" too).
-    * The coefficients assume equal steps. Where a schedule changes them, Adams–Bashforth weights are recomputed for
-      the actual step lengths; any other rule forgets its history and starts again.
+    * The coefficients assume equal steps. Where a schedule changes them, Adams–Bashforth weights are recomputed for the
+      actual step lengths, and rules of order one with momentum scale their increments with the step, as `torch.optim.SGD`
+      does. Any other rule forgets its history and starts again: where the rate changes at every step, as with "cosine", it
+      is nothing but its start, and "rk" asks for several gradients each time. Such rules want a constant rate or few steps.
     """
 
     lr: float = tunable(0.1, 1e-3, 10.0, log=True)  # h, in time of the gradient flow, or η

@@ -31,6 +31,7 @@ class Recursion(NamedTuple):
     time_scale: float  # h/η
     start: Tableau | None  # of the first `memory` steps; None: the rule itself, on an empty history
     has_own_step: bool  # whether weights for unequal steps are known
+    rescales: bool  # whether the rule takes earlier increments as if they had been made with the present step
 
     def eta(self, lr: float, lr_is: str) -> float:
         """Return η: `lr` itself, or that with which a step covers the time `lr` of the flow."""
@@ -47,7 +48,9 @@ def recursion(rule: Rule, start: str) -> Recursion:
     tableau = BY_ORDER[min(order, max(BY_ORDER)) if start == "rk" else 1]
     momentum, weights = (tuple(map(float, some)) for some in (rule.momentum, rule.B))
     first = None if is_cold else tableau
-    return Recursion(momentum, weights, rule.memory, float(rule.time_scale), first, rule.has_own_step)
+    # Order one survives that, and it is what momentum methods do; a higher order would not.
+    rescales = order == 1 and bool(rule.momentum)
+    return Recursion(momentum, weights, rule.memory, float(rule.time_scale), first, rule.has_own_step, rescales)
 
 
 class Multistep(Integrator):
@@ -120,7 +123,7 @@ def advance(rule: Recursion, eta: float, oracle: Oracle, params: Params, state: 
     """
     h = eta * rule.time_scale
     if any(h != past for past in state["steps"]) and not rule.has_own_step:
-        state = empty_history()
+        state = _rescaled(state, h) if rule.rescales and all(state["steps"]) else empty_history()
     if rule.start is not None and len(state["steps"]) < rule.memory:
         newest, slope, weight = mean_slope(oracle, params, h, rule.start)
         moved, increment = _moved(rule, params, slope, h * weight, [])
@@ -133,6 +136,15 @@ def advance(rule: Recursion, eta: float, oracle: Oracle, params: Params, state: 
         "gradients": [newest, *state["gradients"]][: len(rule.weights) - 1],
         "steps": [h, *state["steps"]][: rule.memory],
     }
+
+
+def _rescaled(state: State, h: float) -> State:
+    """Return the history as if its steps had been of length h: an increment of order one is proportional to its step."""
+    increments = [
+        list(torch._foreach_mul(increment, h / past))
+        for increment, past in zip(state["increments"], state["steps"], strict=False)
+    ]
+    return {"increments": increments, "gradients": state["gradients"], "steps": [h] * len(state["steps"])}
 
 
 def _moved(rule: Recursion, params: Params, slope: Leaves, size: float, increments: list[Leaves]) -> tuple[Params, Leaves]:

@@ -67,9 +67,12 @@ class RungeKuttaChebyshev(Integrator):
         first = gradient(oracle, params, start)
         head, *tail = stages(self.order, self.s, self.damping)
         before, now = start, list(torch._foreach_add(start, first, alpha=-h * head.tau))
+        if self.order == 1:
+            first = []  # no later stage looks back to it: its memory is the next gradient's
         for stage in tail:
-            slope = gradient(oracle.fresh() if self.batch == "fresh" else oracle, params, now)
-            before, now = now, _next(stage, h, slope, before, now, start, first)
+            ask = oracle.fresh() if self.batch == "fresh" else oracle
+            # nothing else holds the new gradient, so that the one after it finds its memory, still in the cache
+            before, now = now, _next(stage, h, gradient(ask, params, now), before, now, start, first)
         return dict(zip(params, now, strict=True)), state
 
 

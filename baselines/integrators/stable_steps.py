@@ -36,7 +36,7 @@ class StableSteps(Check):
             yield Measurement(f"{name}_stable_over_beta", stable_range(method, curvatures, STEPS) / beta, 0.99, 1.01)
         for rule in (name for name in RULES if name in NEVER):
             for h in SMALL[: 2 if rule == "leapfrog" else None]:
-                path = run(LinearMultistep(lr=h, rule=rule), lambda x: x.square().sum() / 2, [1.0], STEPS * 4).abs()
+                path = run(LinearMultistep(lr=h, rule=rule), lambda x: x.square().sum() / 2, [1.0], STEPS).abs()
                 end = float(path[-1]) if path[-1].isfinite() else inf
                 yield Measurement(f"{rule}_grows_at_{h:g}", end, 2.0, inf)
 
