@@ -70,7 +70,7 @@ def train(
             yield from _loop(session, record, math.inf if timeout is None else start + timeout)
             extra["stability_margin"] = margin = session.stability_margin()
             yield from _test(session, record)
-            record.end(Status.COMPLETED, _warned(margin))
+            record.end(Status.COMPLETED, _warned(margin, getattr(session.module, "h", None)))
     except (torch.OutOfMemoryError, MemoryError) as error:
         record.end(Status.OUT_OF_MEMORY, _first_line(error))
     except torch.linalg.LinAlgError as error:  # a system that became singular, a decomposition that did not converge
@@ -217,19 +217,19 @@ def _probe(session: Session, record: Record, due: list, previous: dict, x: torch
             yield record.row("probe", f"{name_of(probe)}.{name}", float(value))
 
 
-def _warned(margin: float | None) -> str:
+def _warned(margin: float | None, h: float | None) -> str:
     """Return the warning that a layer's step is longer than the largest stable one; empty if none is.
 
-    >>> _warned(2.5), _warned(math.inf), _warned(0.5)
-    ('a layer is 2.5 times as long as its largest stable step', 'a layer is stable at no step', '')
+    >>> _warned(2.5, 0.5), _warned(math.inf, 0.5), _warned(0.5, 0.5)
+    ('a step of 0.5 is longer than the largest stable one of its layer, 0.2', 'a layer is stable at no step', '')
     """
     if margin is None or not margin > 1:
         return ""
-    return (
-        "a layer is stable at no step"
-        if margin == math.inf
-        else f"a layer is {margin:.3g} times as long as its largest stable step"
-    )
+    if margin == math.inf:
+        return "a layer is stable at no step"
+    if h is None:
+        return f"a step is {margin:.3g} times as long as the largest stable one of its layer"
+    return f"a step of {h:.3g} is longer than the largest stable one of its layer, {h / margin:.3g}"
 
 
 def _rate(schedule: str, fraction: float) -> float:

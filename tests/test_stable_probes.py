@@ -162,10 +162,10 @@ def test_sensitivity_of_a_linear_network_is_that_of_its_product(exact):
 
 
 def test_vanishing_sensitivities_are_counted():
-    """Factors 2, 2, 1/2, 1/2 and, last, 1/3: from the end 1/3, 1/6, 1/12, 1/6, 1/3; below one wherever it starts."""
+    """Factors 8, 2, 1/2, 1/2 and, last, 1/3: from the end 1/3, 1/6, 1/12, 1/6 and 4/3."""
     matrices = [(f - 1) * torch.eye(2).double() for f in (8.0, 2.0, 0.5, 0.5, 1 / 3)]
     found = measured(StateSensitivity(samples=3), Steps(matrices, 1.0))
-    assert (found["below_one"], found["counted"]) == (4 * 3, 5 * 3)  # all but the whole product, 4/3
+    assert (found["below_one"], found["counted"]) == (4 * 3, 5 * 3)  # all but the whole product
     assert found["sigma_max"] == pytest.approx(4 / 3)
 
 

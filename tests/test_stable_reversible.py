@@ -1,10 +1,12 @@
 """Reversible backpropagation: gradients, second derivatives, what the graph keeps, and what is refused."""
 
 from dataclasses import dataclass, field
+from math import ceil, isqrt
 
 import pytest
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from baselines.contract import DERIVATIVES
 from baselines.offers import refusal
@@ -101,32 +103,41 @@ def kept(run):
     return sum(storages.values())
 
 
-KEPT = [  # N: plain and reversible bytes for 1000 samples of 32 + 32 features
-    (8, 4_128_768, 290_816),
-    (32, 16_515_072, 395_264),
-    (128, 66_060_288, 813_056),
-    (512, 264_241_152, 2_484_224),
+KEPT = [  # N: bytes for 1000 samples of 32 + 32 features: plain, reversible, and with a checkpoint every ⌊√N⌋ layers
+    (8, 4_128_768, 290_816, 1_058_816),
+    (32, 16_515_072, 395_264, 1_931_264),
+    (128, 66_060_288, 813_056, 3_629_056),
+    (512, 264_241_152, 2_484_224, 8_372_224),
 ]
 
 
-@pytest.mark.parametrize(("depth", "plain", "reversible"), KEPT)
-def test_the_graph_keeps_the_last_state_and_the_weights(depth, plain, reversible):
-    B, m = 1000, 32
+@pytest.mark.parametrize(("depth", "plain", "reversible", "checkpointed"), KEPT)
+def test_the_graph_keeps_the_last_state_and_the_weights(depth, plain, reversible, checkpointed):
+    B, m, every = 1000, 32, isqrt(depth)
     module = network("hamiltonian", width=m, depth=depth).build((4,), 2)
     path, h = module.path, module.h
     y, z = torch.randn(2, B, m).unbind()
     start = y.clone().requires_grad_(), z.clone()
 
-    def stepwise():
-        states = start
-        for theta in path:
+    def through(states, *layers):
+        for theta in layers:
             states = module.scheme.step(theta, states, h)
         return states
 
-    assert (
-        kept(lambda: run_reversible(module.scheme, path, start, h)) == reversible == 8 * B * m + depth * (4 * m * m + 8 * m)
-    )
-    assert kept(stepwise) == plain == depth * (16 * B * m + 4 * m * m)
+    def segment(y, z, *flat):
+        return through((y, z), *(dict(zip(path[0], flat[k : k + 3], strict=True)) for k in range(0, len(flat), 3)))
+
+    def in_segments():
+        states = start
+        for k in range(0, depth, every):
+            flat = [weight for theta in path[k : k + every] for weight in theta.values()]
+            states = checkpoint(segment, *states, *flat, use_reentrant=False)
+        return states
+
+    weights = depth * (4 * m * m + 8 * m)
+    assert kept(lambda: run_reversible(module.scheme, path, start, h)) == reversible == 8 * B * m + weights
+    assert kept(lambda: through(start, *path)) == plain == depth * (16 * B * m + 4 * m * m)
+    assert kept(in_segments) == checkpointed == ceil(depth / every) * 8 * B * m + weights
 
 
 @pytest.mark.parametrize("name", REVERSIBLE)

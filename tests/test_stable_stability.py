@@ -1,6 +1,7 @@
 """Margins of linear stability: closed forms, agreement with the layers themselves, and the warning."""
 
 import warnings
+from dataclasses import replace
 from math import inf, sqrt
 
 import pytest
@@ -57,6 +58,44 @@ def test_layers_grow_just_beyond_the_largest_h_and_not_before(scheme, omega):
     largest = 1 / float(scheme.ratio(turn(omega), 1.0))
     below, above = (radius(step_matrix(scheme, turn(omega), 2, factor * largest)) for factor in (0.999, 1.001))
     assert below < 1 < above
+
+
+SHARP = [  # network, fields, how far its K is moved to the left
+    ("hamiltonian", {}, 0.0), ("hamiltonian", {"width_z": 3}, 0.0), ("midpoint", {}, 0.0), ("leapfrog", {"hidden": 3}, 0.0),
+    ("antisymmetric", {"gamma": 0.2}, 0.0), ("antisymmetric", {"gamma": 0.2, "integrator": "rk2"}, 0.0),
+    ("antisymmetric", {"gamma": 0.0, "integrator": "rk4"}, 0.0), ("parabolic", {"hidden": 7}, 0.0), ("resnet", {}, 5.0),
+    ("resnet_sn", {"c": 0.5}, 5.0),
+]  # fmt: skip
+
+
+def linear_layer(name, fields, left=0.0):
+    """The scheme with σ(x) = x, weights without biases, and the number of features of a state."""
+    module = built(name, width=6, depth=1, T=1.0, **fields)
+    theta = {key: 0 * leaf if key.startswith("b") else leaf for key, leaf in module.path[0].items()}
+    if left:
+        theta["K"] = theta["K"] - left * torch.eye(6, dtype=torch.float64)
+    scheme = replace(module.scheme, sigma=identity)
+    return scheme, theta, sum(part.shape[1] for part in scheme.start(theta, draw(1, 6), 1.0))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("name", "fields", "left"), SHARP, ids=str)
+def test_limits_are_those_of_the_eigenvalues_of_whole_layers(name, fields, left):
+    scheme, theta, size = linear_layer(name, fields, left)
+    largest = 1 / float(scheme.ratio(theta, 1.0))
+    below, above = (radius(step_matrix(scheme, theta, size, factor * largest)) for factor in (0.999, 1.001))
+    assert below < 1 + 1e-7
+    assert above > 1 + 1e-7
+
+
+@torch.no_grad()
+def test_the_limit_of_two_layers_is_sufficient_and_sharp_where_they_are_equal():
+    scheme, theta, size = linear_layer("hamiltonian_two_layer", {"hidden": 5})
+    for weights, is_sharp in ((theta, False), (theta | {"K2": theta["K1"]}, True)):
+        largest = 1 / float(scheme.ratio(weights, 1.0))
+        below, above = (radius(step_matrix(scheme, weights, size, factor * largest)) for factor in (0.999, 1.001))
+        assert below < 1 + 1e-7
+        assert (above > 1.01) == is_sharp
 
 
 def test_reach_is_the_boundary_of_the_stability_region():

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from baselines.contract import Check, Measurement
-from baselines.stable.along_depth import jacobians
+from baselines.stable.along_depth import singular_values
 from baselines.stable.coupled import TwoLayer
-from baselines.stable.linear_steps import draw, run
+from baselines.stable.linear_steps import FLOAT64, draw, run
 from baselines.stable.one_step import Antisymmetric, Parabolic, Residual
 from baselines.stable.scheme import Scheme
 from baselines.stable.steps import Weights
@@ -43,33 +43,36 @@ class BackwardSensitivity(Check):
     def run(self, seed: int) -> Iterator[Measurement]:
         """Yield medians over the draws, and the ratio of two depths."""
         for name, (scheme, largest, smallest) in SCHEMES.items():
-            found, coarse = (self._medians(scheme, depth, seed) for depth in (self.depth, self.depth // 2))
+            drawn = [sensitivities(scheme, depth, self.T, self.draws, seed) for depth in (self.depth, self.depth // 2)]
+            found, coarse = (values.median(0).values for values in drawn)
             top, bottom = float(found[0]), float(found[1])
             yield Measurement(f"{name}_largest", top, largest / SPREAD, largest * SPREAD)
             if name != "parabolic":  # of which the smallest one is nearly zero, and spreads over orders of magnitude
                 yield Measurement(f"{name}_smallest", bottom, smallest / SPREAD**2, smallest * SPREAD**2)
             yield Measurement(f"{name}_ratio_of_depths", float(coarse[0]) / top, 0.8, 1.25)
             if name == "hamiltonian_two_layer":
-                yield Measurement(f"{name}_least", float(found[2]), 1.0)
-
-    def _medians(self, scheme: Scheme, depth: int, seed: int) -> Tensor:
-        """Return the medians of σ_max and σ_min, and the least σ_max."""
-        generator, values = torch.Generator().manual_seed(seed), []
-        for _ in range(self.draws):
-            path, state = _smooth_path(scheme, depth, generator), draw(generator, 1, 8)
-            values.append(torch.linalg.svdvals(jacobians(partial(run, scheme, path, h=self.T / depth), state)[0])[[0, -1]])
-        both = torch.stack(values)
-        return torch.cat([both.median(0).values, both[:, 0].min().reshape(1)])
+                yield Measurement(f"{name}_least", float(drawn[0][:, 0].min()), 1.0)
 
 
-def _smooth_path(scheme: Scheme, depth: int, generator: torch.Generator) -> list[Weights]:
-    """Return the weights of all layers: under every name that a scheme asks for."""
+def sensitivities(scheme: Scheme, depth: int, T: float, draws: int, seed: int) -> Tensor:
+    """Return the largest and the smallest singular value of ∂y_N/∂y_0 of each draw of weights and state, (draws, 2)."""
+    generator = torch.Generator().manual_seed(seed)
+    path, states = _smooth_path(scheme, depth, draws, generator), draw(generator, draws, 8)
+    # each state as often as it has features: one backward pass finds all rows of the Jacobian
+    points = states.unsqueeze(1).repeat(1, 8, 1).requires_grad_()
+    values = torch.vmap(partial(run, scheme, h=T / depth))(path, points)
+    (found,) = torch.autograd.grad(values, points, torch.eye(8, dtype=FLOAT64).expand_as(values))
+    return singular_values(found)[:, [0, -1]]
+
+
+def _smooth_path(scheme: Scheme, depth: int, draws: int, generator: torch.Generator) -> list[Weights]:
+    """Return the weights of all layers, each (draws, …): under every name that a scheme asks for."""
     n = 8 // scheme.parts
-    ends, b = draw(generator, 2, 2, n, n) * n**-0.5, 0.1 * draw(generator, 2, n)
+    ends, b = draw(generator, 2, 2, draws, n, n) * n**-0.5, (0.1 * draw(generator, 2, draws, n)).unbind()
     rows, columns = torch.triu_indices(n, n, 1)
     path: list[Weights] = []
     for j in range(depth):
         first, second = (1 - j / depth) * ends[0] + j / depth * ends[1]
-        theta = {"K": first, "b": b[0], "A": (first - first.T)[rows, columns], "b_y": b[0], "b_z": b[1]}
+        theta = {"K": first, "b": b[0], "A": (first - first.mT)[:, rows, columns], "b_y": b[0], "b_z": b[1]}
         path.append(theta | {"K1": first, "b1": b[0], "K2": second, "b2": b[1]})
     return path

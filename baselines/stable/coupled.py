@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from baselines.stable import right_hand_sides as rhs
-from baselines.stable.pulls import Found, pulled, pulled_parabolic, pulled_residual
+from baselines.stable.pulls import Found, pulled, pulled_gradient, pulled_parabolic, pulled_residual
 from baselines.stable.scheme import Pulled, Scheme
 from baselines.stable.steps import Activation, States, Weights
 
@@ -87,16 +87,15 @@ class TwoLayer(Coupled):
 
     def first(self, theta: Weights, z: Tensor) -> Tensor:
         """Return K_1ᵀσ(K_1 z + b_1)."""
-        return -rhs.parabolic(theta, z, self.sigma)
+        return rhs.energy_gradient(theta, z, self.sigma)
 
     def second(self, theta: Weights, y: Tensor) -> Tensor:
         """Return −K_2ᵀσ(K_2 y + b_2)."""
         return rhs.parabolic(theta, y, self.sigma)
 
     def first_pulled(self, theta: Weights, z: Tensor, grad: Tensor) -> Found:
-        """Return what the first half finds, with the signs of −(−K_1ᵀσ)."""
-        change, of_z, of_weights = pulled_parabolic(theta, z, -grad, self.sigma)
-        return -change, of_z, of_weights
+        """Return what the first half finds."""
+        return pulled_gradient(theta, z, grad, self.sigma)
 
     def second_pulled(self, theta: Weights, y: Tensor, grad: Tensor) -> Found:
         """Return what the second half finds."""

@@ -7,9 +7,9 @@ from math import sqrt
 
 import torch
 from torch import Tensor
-from torch.func import jacrev
 
 from baselines.contract import Check, Measurement
+from baselines.stable.along_depth import jacobians
 from baselines.stable.steps import Weights, verlet_inverse, verlet_step
 
 FLOAT64 = torch.float64
@@ -49,9 +49,9 @@ def _jacobian(theta: Weights, state: Tensor, h: float) -> Tensor:
     """Return S = ∂(y', z')/∂(y, z), shape (2n, 2n), at one state [y, z]."""
 
     def layer(s: Tensor) -> Tensor:
-        return torch.cat(verlet_step(theta, s.reshape(1, -1).chunk(2, dim=1), h), dim=1)[0]
+        return torch.cat(verlet_step(theta, s.chunk(2, dim=1), h), dim=1)
 
-    return jacrev(layer)(state)
+    return jacobians(layer, state.unsqueeze(0))[0]
 
 
 def _one_layer(n: int, generator: torch.Generator) -> Iterator[Measurement]:

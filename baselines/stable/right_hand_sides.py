@@ -19,6 +19,15 @@ def residual(theta: Weights, y: Tensor, sigma: Activation = torch.tanh) -> Tenso
     return sigma(linear(y, theta["K"], theta["b"]))
 
 
+def energy_gradient(theta: Weights, y: Tensor, sigma: Activation = torch.tanh) -> Tensor:
+    """Return Kᵀσ(Ky + b) = ∇H(y) with H = Σ σ̃(Ky + b), σ̃' = σ. Weights K (m, n), b (m,); y (batch, n).
+
+    >>> energy_gradient({"K": torch.tensor([[2.0]]), "b": torch.zeros(1)}, torch.tensor([[3.0]]), sigma=lambda s: s)
+    tensor([[12.]])
+    """
+    return residual(theta, y, sigma) @ theta["K"]
+
+
 def parabolic(theta: Weights, y: Tensor, sigma: Activation = torch.tanh) -> Tensor:
     """Return −Kᵀσ(Ky + b), whose Jacobian −KᵀDK is symmetric and negative semidefinite.
 
@@ -29,7 +38,7 @@ def parabolic(theta: Weights, y: Tensor, sigma: Activation = torch.tanh) -> Tens
     >>> parabolic(theta, torch.tensor([[3.0]]), sigma=lambda s: s)
     tensor([[-12.]])
     """
-    return -(residual(theta, y, sigma) @ theta["K"])
+    return residual(theta, y, sigma) @ -theta["K"]  # the matrix is smaller than a batch
 
 
 def gradient_flow(theta: Weights, y: Tensor, J: Tensor, sigma: Activation = torch.tanh) -> Tensor:
@@ -38,7 +47,7 @@ def gradient_flow(theta: Weights, y: Tensor, J: Tensor, sigma: Activation = torc
     C. Galimberti et al., "Hamiltonian deep neural networks guaranteeing non-vanishing gradients by design" (arXiv
     2105.13205). Weights K (m, n), b (m,); J (n, n); y (batch, n).
     """
-    return linear(residual(theta, y, sigma) @ theta["K"], J)
+    return linear(energy_gradient(theta, y, sigma), J)
 
 
 def skew(packed: Tensor, n: int) -> Tensor:

@@ -20,8 +20,8 @@ class Stability(NamedTuple):
 def check_stability(module: Stack) -> Stability | None:
     """Return the margin of every layer to the linear stability of its scheme, and warn where one is not stable.
 
-    For weights frozen at their present values and σ' = 1. σ' < 1 only helps all but the schemes with forward Euler; weights
-    that vary over depth can still make states grow. None: no such condition is known for the scheme.
+    For weights frozen at their present values and σ' = 1. σ' < 1 only helps, except in residual layers, whose eigenvalues it
+    may turn; weights that vary over depth can still make states grow. None: no such condition is known for the scheme.
     """
     margin = module.stability()
     if margin is None:

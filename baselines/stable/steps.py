@@ -37,7 +37,7 @@ def verlet_step(theta: Weights, states: States, h: float, sigma: Activation = to
     σ' = 1 it is stable for h‖K‖₂ < 2. Arguments as of `verlet_rhs`.
     """
     y, z = states
-    z = torch.sub(z, _slope_z(theta, y, sigma), alpha=h)
+    z = torch.add(z, _slope_z(theta, y, sigma), alpha=-h)  # one pass less in the backward pass than `sub`
     return torch.add(y, _slope_y(theta, z, sigma), alpha=h), z
 
 

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import linear
 
-from baselines.stable.pulls import by_hand, tanh, tanh_backward
+from baselines.stable.pulls import by_hand, tanh_backward, tanh_of
 from baselines.stable.scheme import Pulled, Scheme
 from baselines.stable.steps import Activation, States, Weights, verlet_inverse, verlet_step
 
@@ -46,10 +45,10 @@ class Verlet(Scheme):
         if not by_hand(K, self.sigma):
             return super().pull(theta, states, grads, h)
         (y, z), (of_y, of_z) = states, grads
-        t = tanh(linear(z, K, theta["b_y"]))
+        t = tanh_of(K, theta["b_y"], z)
         y, u = torch.sub(y, t, alpha=h), tanh_backward(of_y, t)  # u = (1 − t²) ∘ ∂L/∂y; h comes in with the sums below
         of_K, of_b_y, of_z = u.T @ z, u.sum(0), torch.addmm(of_z, u, K, alpha=h)
-        t = tanh(linear(y, K.T, theta["b_z"]))
+        t = tanh_of(K.T, theta["b_z"], y)
         z, u = torch.add(z, t, alpha=h), tanh_backward(of_z, t)
         of_K, of_b_z = torch.addmm(of_K, y.T, u, beta=h, alpha=-h), u.sum(0)
         return (y, z), (torch.addmm(of_y, u, K.T, alpha=-h), of_z), {"K": of_K, "b_y": h * of_b_y, "b_z": -h * of_b_z}
