@@ -39,6 +39,16 @@ class Claim(NamedTuple):
     grid: str
     sql: str  # whole, with the prelude of its family
 
+    @property
+    def asked(self) -> str:
+        """What must hold of value / control, as one writes it: the claim is supported where it does, beyond chance."""
+        m = self.margin
+        return {
+            "some_lower": "< 1 on some", "all_lower": "< 1", "none_lower": f"> {1 - m:g}",
+            "all_equivalent": f"{1 - m:g} to {1 + m:g}", "all_different": f"not {1 - m:g} to {1 + m:g}" if m else "not 1",
+            "all_below": f"≤ {m:g}", CERTIFICATE: "all pass",
+        }[self.comparison]  # fmt: skip
+
 
 class Verdict(NamedTuple):
     """What a run says of a claim."""

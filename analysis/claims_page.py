@@ -18,16 +18,17 @@ def claims_blocks(connection: duckdb.DuckDBPyConnection) -> list[str]:
     there = [verdict for verdict in judged if verdict.repetitions]
     blocks = ["## Claims", _counted(there, len(judged))]
     if there:
-        header = ["claim", "verdict", "on", "what would decide it", "value / control", "95 % interval", "n", "p"]
+        header = ["claim", "verdict", "on", "what would decide it", "value / control", "must be", "95 % interval", "n", "p"]
         blocks += [markdown(header, [_row(verdict) for verdict in there], left=4), _NOTE]
     return blocks
 
 
 _NOTE = (
-    "*Value / control*: typical over tasks, on the arm on which the verdict hangs; below 1 the claimed method is better. "
+    "*Value / control*: what the claim measures over what it stands beside, typical over tasks, on the arm on which the "
+    "verdict hangs, and what it must be on all arms for the claim to hold. "
     "*n*: tasks × arms, and pairs of runs. *p*: two-sided, of paired t tests over tasks, over arms as the claim "
     f"demands, adjusted over the claims of its family (Holm); decided at {LEVEL:g}. A failed run counts as the worst "
-    "possible. Sentences, margins, controls and queries: `python -m suite list claims`."
+    "possible. What is compared with what: `python -m suite list NAME` with the name in the first column."
 )
 
 
@@ -36,17 +37,20 @@ def _counted(there: list[Verdict], total: int) -> str:
     words = Counter(verdict.verdict for verdict in there)
     said = listed([f"{words[word]} {word}" for word in WORDS if words[word]])
     missing = total - len(there)
-    lacking = f"{counted(missing, 'claim')} {'has' if missing == 1 else 'have'} no rows in this run" if missing else ""
+    lacking = ""
+    if missing:
+        verb = "has" if missing == 1 else "have"
+        lacking = f"{counted(missing, 'claim')} {verb} no rows in this run; `list NAME` says which grid makes them."
     found = f"Of {counted(total, 'claim')}, {said}." if there else f"None of {counted(total, 'claim')} can be looked at."
-    return f"{found} {lacking}{'; `list claims` names their grids.' if missing else ''}".strip()
+    return f"{found} {lacking}".strip()
 
 
 def _row(found: Verdict) -> list[str]:
     claim = found.claim
-    name = f"{claim.family} {claim.number}: {claim.sentence}"
+    name = f"{claim.family} {claim.number}, `{claim.name}`: {claim.sentence}"
     if claim.comparison == CERTIFICATE:
-        return [name, found.verdict, found.arm or "–", "–", "–", "–", counted(found.arms, "certificate"), "–"]
+        return [name, found.verdict, found.arm or "–", "–", "–", claim.asked, "–", counted(found.arms, "certificate"), "–"]
     interval = "–" if found.low is None or found.high is None else f"[{number(found.low, 3)}, {number(found.high, 3)}]"
     size = f"{found.tasks} × {found.arms}, {found.repetitions}"
     p = "–" if found.p is None else f"{found.p:.2g}"
-    return [name, found.verdict, found.arm, found.need or "–", number(found.ratio, 3), interval, size, p]
+    return [name, found.verdict, found.arm, found.need or "–", number(found.ratio, 3), claim.asked, interval, size, p]

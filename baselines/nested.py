@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 
 import torch
@@ -25,6 +27,18 @@ from baselines.taylor import LIMIT
 Function = Callable[[Params], Tensor]
 
 
+@contextmanager
+def _named() -> Iterator[None]:
+    """Say in one sentence which operation PyTorch has no forward mode for."""
+    try:
+        yield
+    except NotImplementedError as error:
+        found = re.search(r"forward AD with (\w+)", str(error))
+        if not found:
+            raise
+        raise ValueError(f"PyTorch {torch.__version__} has no forward-mode derivative of {found[1]}") from error
+
+
 class Nested:
     """`jvp`, batched over K tangents, and `jvp` of that along each of them for the second derivatives.
 
@@ -36,12 +50,14 @@ class Nested:
     def __init__(self, limit: float = LIMIT) -> None:
         self.room = Room(limit)
 
+    @_named()
     def slopes(self, function: Function, params: Params, V: Params) -> tuple[Tensor, Tensor]:
         """Return function(θ) and its derivatives along K tangents, (K, *shape of the value)."""
         size = self.room.largest(count(V), "slopes", lambda c: c)
         value, slopes = gathered((self._slopes(function, params, part) for part in blocks(V, size)), count(V))
         return value, slopes.to(value.dtype)
 
+    @_named()
     def curvature(self, function: Function, params: Params, V: Params) -> tuple[Tensor, Tensor, Tensor]:
         """Return f(θ), g·v_k, shape (K,), and v_iᵀ∇²f v_j, shape (K, K), of a scalar function."""
         total = count(V)

@@ -20,7 +20,7 @@ OVERRUN = 1.25  # a trial that runs longer than expected is taken to end after s
 FIRST, PART = 5, 0.1  # trials, and the part of all of them, of which the lesser number makes an estimate
 OUTCOME = (
     "status", "message", "stage", "task", "network", "optimizer", "primary", "higher_is_better", "target_gradients",
-    "best_validation",
+    "best_validation", "alias", "precision",
 )  # fmt: skip
 IDENTITY = (
     "stage", "task", "network", "optimizer", "seed", "budget", "precision", "schedule", "weight_decay", "clip", "alias",

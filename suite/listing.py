@@ -62,7 +62,8 @@ def claims() -> list[dict[str, Any]]:
             "path": str(path.relative_to(ROOT)), "number": claim["number"], "comparison": claim["comparison"],
             "margin": claim["margin"], "control": claim["control"], "grid": claim["grid"],
             "doc": f"{claim['sentence']}.\n\nbeside     {claim['control']}\ndecided    {claim['comparison']}, margin "
-                   f"{claim['margin']:g}\ngrid       {claim['grid']}",
+                   f"{claim['margin']:g}\ngrid       {claim['grid']}"
+                   f"\nquery      {path.relative_to(ROOT)}, name = {claim['name']}",
         }
         for path, book in books.items() for claim in book["claim"]
     ]  # fmt: skip

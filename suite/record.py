@@ -50,6 +50,7 @@ class Record:
     best_clocks: Clocks = field(default_factory=Clocks)
     crossing: dict[str, Any] = field(default_factory=dict)
     finals: dict[str, float] = field(default_factory=dict)
+    broken: dict[str, str] = field(default_factory=dict)  # probes that raised, and what
     _pending: list[Tensor] = field(default_factory=list)
     _flight: deque[tuple[int, float, Tensor]] = field(default_factory=lambda: deque(maxlen=FLIGHT_STEPS))
     _above: int = 0

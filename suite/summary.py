@@ -40,10 +40,11 @@ class Best(NamedTuple):
 
 def best_methods(rows: Iterable[Row]) -> list[Best]:
     """Return the best method of every task that has evaluations; a seed that failed counts as the worst value."""
-    cells: dict[str, dict[tuple[str, str], list[Row]]] = {}
+    cells: dict[str, dict[tuple[str, str, str], list[Row]]] = {}
     for row in rows:
-        if row["stage"] == "eval" and row["status"] != Status.SKIPPED:
-            cells.setdefault(row["task"], {}).setdefault((row["optimizer"], row["network"]), []).append(row)
+        if row["stage"] == "eval" and row["status"] != Status.SKIPPED and not row.get("alias"):
+            method = row["optimizer"], row["network"], row.get("precision") or "float32"
+            cells.setdefault(row["task"], {}).setdefault(method, []).append(row)
     return [_best(task, methods) for task, methods in sorted(cells.items())]
 
 
@@ -61,14 +62,16 @@ def _over(seeds: int) -> str:
     return f"median of {seeds} seeds" if seeds > 1 else counted(seeds, "seed")
 
 
-def _best(task: str, methods: Mapping[tuple[str, str], list[Row]]) -> Best:
+def _best(task: str, methods: Mapping[tuple[str, str, str], list[Row]]) -> Best:
     found = [_summarised(task, method, rows) for method, rows in methods.items()]
     is_higher_better = any(rows[0]["higher_is_better"] for rows in methods.values())
     return (max if is_higher_better else min)(found, key=lambda best: best.value)
 
 
-def _summarised(task: str, method: tuple[str, str], rows: list[Row]) -> Best:
+def _summarised(task: str, method: tuple[str, str, str], rows: list[Row]) -> Best:
     worst = -math.inf if rows[0]["higher_is_better"] else math.inf
     values = [worst if row["status"] != Status.COMPLETED else row["best_validation"] for row in rows]
-    name, is_higher_better = f"{method[0]} on {method[1]}", bool(rows[0]["higher_is_better"])
+    optimizer, network, precision = method
+    name = f"{optimizer} on {network}{'' if precision == 'float32' else f' in {precision}'}"
+    is_higher_better = bool(rows[0]["higher_is_better"])
     return Best(task, rows[0]["primary"] or "", median(values), name, len(rows), is_higher_better)

@@ -70,7 +70,9 @@ def train(
             yield from _loop(session, record, math.inf if timeout is None else start + timeout)
             extra["stability_margin"] = margin = session.stability_margin()
             yield from _test(session, record)
-            record.end(Status.COMPLETED, _warned(margin, getattr(session.module, "h", None)))
+            broken = [f"probe {name} failed: {why}" for name, why in record.broken.items()]
+            warning = _warned(margin, getattr(session.module, "h", None))
+            record.end(Status.COMPLETED, "; ".join(filter(None, [warning, *broken])))
     except (torch.OutOfMemoryError, MemoryError) as error:
         record.end(Status.OUT_OF_MEMORY, _first_line(error))
     except torch.linalg.LinAlgError as error:  # a system that became singular, a decomposition that did not converge
@@ -211,10 +213,15 @@ def _probe(session: Session, record: Record, due: list, previous: dict, x: torch
     )  # fmt: skip
     for probe in due:
         session.oracle.point(session.params)
-        with oracle.frozen_buffers():
-            measured = probe.measure(context)
-        for name, value in measured.items():
-            yield record.row("probe", f"{name_of(probe)}.{name}", float(value))
+        try:
+            with oracle.frozen_buffers():
+                measured = {name: float(value) for name, value in probe.measure(context).items()}
+        except (torch.OutOfMemoryError, torch.AcceleratorError, MemoryError):
+            raise
+        except Exception as error:  # a measuring instrument that breaks says nothing of the method
+            record.broken.setdefault(name_of(probe), _described(error))
+            continue
+        yield from (record.row("probe", f"{name_of(probe)}.{name}", value) for name, value in measured.items())
 
 
 def _warned(margin: float | None, h: float | None) -> str:

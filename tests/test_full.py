@@ -11,6 +11,7 @@ from suite.train import train
 from suite.trial import label_of
 
 CATALOG = Catalog()
+TOO_STEEP = {("rosenbrock", "runge_kutta")}  # stages of a tenth where the curvature is above a thousand
 TASKS = [label_of(task) for task in tasks(CATALOG)]
 
 
@@ -43,5 +44,6 @@ def test_two_steps_of_every_cell(name, root, monkeypatch):
             assert (row["status"], bool(row["message"])) == ("skipped", True)
             skipped.add(cell.labels)
         else:
-            assert (row["status"], row["steps"]) == ("completed", 1), f"{cell.labels}: {row['message']}"
+            end = "nonfinite" if (name, cell.labels[1]) in TOO_STEEP else "completed"
+            assert (row["status"], row["steps"]) == (end, 1), f"{cell.labels}: {row['message']}"
     assert (label_of(CATALOG.parse("network", cells[0].task.reference_network)), "sgd") not in skipped

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -349,6 +350,15 @@ def test_reasons_are_printed_and_exceptions_shown_in_full(tmp_path, grid, capfd)
 def test_a_single_seed_is_no_median():
     rows = [end(trial, best_validation=0.5) for trial in cell(seeds=1).trials()]
     assert summary.lines(rows, False) == ["best wine accuracy 0.5 (sgd on mlp(width=32), 1 seed, validation)"]
+
+
+def test_precisions_are_methods_of_their_own_and_aliases_none():
+    full, half = (next(iter(cell(seeds=1).trials())) for _ in range(2))
+    rows = [
+        end(full, best_validation=0.5), end(replace(half, precision="bfloat16"), best_validation=0.9),
+        end(replace(half, alias="memory"), best_validation=1.0),
+    ]  # fmt: skip
+    assert summary.lines(rows, False) == ["best wine accuracy 0.9 (sgd on mlp(width=32) in bfloat16, 1 seed, validation)"]
 
 
 # -- how long it takes ----------------------------------------------------------------------------------------------------

@@ -114,6 +114,13 @@ class Last(Norm):
     at_end = True
 
 
+class Broken(Norm):
+    """A measuring instrument with a defect."""
+
+    def measure(self, context):
+        raise KeyError(16)
+
+
 class Grower(nn.Module):
     """A residual network that can double its depth."""
 
@@ -351,6 +358,13 @@ def test_a_probe_at_the_end_is_measured_once_after_the_last_step():
     assert steps == [row["steps"]]
     failed, _ = outcome(trial(optimizer=Poisoned(), probes=(Last(),)))
     assert not [r for r in failed if r.values.get("split") == "probe"]
+
+
+def test_a_probe_that_breaks_is_said_and_says_nothing_of_the_method():
+    rows, row = outcome(trial(probes=(Broken(), Last())))
+    assert (row["status"], row["final_test"]) == ("completed", outcome(trial())[1]["final_test"])
+    assert row["message"].startswith("probe test_train failed: KeyError: 16 (test_train.py:")
+    assert any(r.values.get("name") == "test_train.update" for r in rows)
 
 
 def test_the_row_carries_the_stability_margin_of_a_network_that_states_one():

@@ -42,7 +42,7 @@ class NeuralODE(StableNetwork):
     def build(self, in_shape: tuple[int, ...], out_features: int) -> nn.Module:
         """Return the module, where torchdiffeq is installed."""
         if not installed():
-            raise ValueError("neural_ode needs torchdiffeq, which is not installed; pip install 'fosbench[ode]' brings it")
+            raise ValueError("neural_ode needs torchdiffeq, which is not installed; pip install torchdiffeq brings it")
         return super().build(in_shape, out_features)
 
     def scheme(self) -> Odeint:

@@ -22,7 +22,12 @@ def check_stability(module: Stack) -> Stability | None:
 
     For weights frozen at their present values and σ' = 1. σ' < 1 only helps, except in residual layers, whose eigenvalues it
     may turn; weights that vary over depth can still make states grow. None: no such condition is known for the scheme.
+
+    Raises:
+        ValueError: the module has no layers of that kind.
     """
+    if not hasattr(module, "stability"):
+        raise ValueError(f"check_stability takes a module that a stable network has built, got a {type(module).__name__}")
     margin = module.stability()
     if margin is None:
         return None
@@ -30,8 +35,8 @@ def check_stability(module: Stack) -> Stability | None:
     worst = int(margin.argmax())
     if float(margin[worst]) > 1:
         warnings.warn(
-            f"layer {worst} of {len(margin)} is not linearly stable: h = {module.h:g}, the largest stable step is "
-            f"{float(largest[worst]):g}",
+            f"{int((margin > 1).sum())} of {len(margin)} layers are not linearly stable: h = {module.h:g}, the largest step "
+            f"that is stable in all of them is {float(largest[worst]):g}",
             stacklevel=2,
         )
     return Stability(margin, largest)

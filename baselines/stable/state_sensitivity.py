@@ -63,7 +63,7 @@ class StateSensitivity(Probe):
     def _multiplied(self, layers: Sequence[Layer], path: Sequence[Tensor]) -> tuple[dict[int, Tensor], dict[str, Tensor]]:
         """Return singular values by j, and what only the whole product tells."""
         N = len(layers)
-        wanted = {j + 1 for j in spread(N, self.depths)} | {_part(N, share) for share in SHARES}
+        wanted = {N} | {j + 1 for j in spread(N, self.depths)} | {_part(N, share) for share in SHARES}
         values, volume = {}, torch.zeros(len(path[0]), dtype=torch.float64)
         product: Tensor | None = None
         for j in range(1, N + 1):  # from the last layer to the first one
