@@ -49,8 +49,9 @@ def schemes(family: str) -> list[dict[str, Any]]:
     path = ROOT / "baselines" / family / "properties.py"
     if not path.exists():
         return []
-    table = importlib.import_module(f"baselines.{family}.properties").table()
-    return [{"kind": "scheme", "family": family, "path": str(path.relative_to(ROOT)), **row} for row in table]
+    module = importlib.import_module(f"baselines.{family}.properties")
+    common = {"kind": "scheme", "family": family, "path": str(path.relative_to(ROOT)), "legend": module.LEGEND}
+    return [{**common, **row} for row in module.table()]
 
 
 def claims() -> list[dict[str, Any]]:
@@ -79,6 +80,7 @@ def chosen(listed: list[dict[str, Any]], word: str, families: list[str]) -> list
         kinds = {kind_of(word), *(["scheme"] if kind_of(word) == "optimizer" else [])}
         return [row for row in listed if row["kind"] in kinds]
     found = [row for row in listed if row["name"] == word]
+    found = found or [row for family in families for row in schemes(family) if row["name"] == word]
     if not found:
         hint = f"list its members with --family {word}" if word in families else "see python -m suite list"
         raise ValueError(unknown("kind or name", word, [*KINDS, *(row["name"] for row in listed)], hint))
@@ -105,6 +107,8 @@ def print_tables(listed: list[dict[str, Any]]) -> None:
         for row in of_kind:
             family = f"{row['family']:<{families}}  " if families else ""
             print(cut(f"  {row['name']:<{names}}  {family}{row['summary']}"))
+        if kind == "scheme":
+            print("\n" + filled(of_kind[0]["legend"]))
 
 
 def cut(line: str) -> str:

@@ -162,6 +162,8 @@ DETAILS = {
     ],
     "linear_multistep": ["rule = 'ab2' of ('ab1', 'ab2', 'ab3', 'ab4', 'ab5'"],  # behind a name from another file
     "direct": ["fields     none"],
+    "nm4_star": ["order 2  C 5/12", "run as     linear_multistep(rule=nm4_star)"],
+    "backpropagation_wins_on_the_clock": ["beside     validation error", "query      analysis/claims/forward.toml, name = "],
     "smoke": ["grid       smoke", "Every optimizer and every network once"],
 }
 

@@ -10,6 +10,11 @@ from baselines.integrators.chebyshev import DAMPING, analyse_chebyshev
 from baselines.integrators.coefficients import IMPLICIT, RULES
 from baselines.integrators.tableaux import analyse_tableau
 
+LEGEND = (
+    "C is the error constant, β the largest stable step times curvature, β/gradient that for each gradient of a step, "
+    "h/η the effective step over the learning rate where they differ."
+)
+
 
 def schemes() -> Iterator[tuple[str, str, Analysis]]:
     """Yield the name of each scheme, the expression of the optimizer that runs it, and its properties."""
@@ -43,6 +48,6 @@ def sentence(found: Analysis) -> str:
 def table() -> list[dict[str, str]]:
     """Return one row a scheme: its name, the properties in one line, and how to run it."""
     return [
-        {"name": name, "summary": sentence(found), "doc": f"{sentence(found)}\n\nrun as     {expression}"}
+        {"name": name, "summary": sentence(found), "doc": f"{sentence(found)}\n{LEGEND}\n\nrun as     {expression}"}
         for name, expression, found in schemes()
     ]
