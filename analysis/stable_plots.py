@@ -17,7 +17,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from analysis.plots import STYLE
-from analysis.tables import number
+from analysis.tables import counted, number
 from analysis.views import question
 
 ALTERNATIVES = {  # what each figure shows, for those who do not see it
@@ -79,7 +79,7 @@ def sensitivities(frame: pd.DataFrame) -> Figure:
     panels = {title: _deepest(rows) for title, rows in _moments(frame).items()}
     figure = _lined(panels, "layers passed through, from the last one back, %", log=True)
     figure.supylabel("largest singular value", size=9)
-    return figure
+    return _explained(figure, frame)
 
 
 def gradients(frame: pd.DataFrame) -> Figure:
@@ -91,6 +91,12 @@ def gradients(frame: pd.DataFrame) -> Figure:
     named = frame.assign(label=_labels(frame), x=frame["depth"])
     figure = _lined(_moments(named), "layers", log=True)
     figure.supylabel("gradient, first over last state", size=9)
+    return _explained(figure, frame)
+
+
+def _explained(figure: Figure, frame: pd.DataFrame) -> Figure:
+    """Say above a figure what its medians are over."""
+    figure.suptitle(f"medians over seeds and {counted(frame['task'].nunique(), 'task')}", size=8, color="0.4")
     return figure
 
 
@@ -133,7 +139,7 @@ def regions(frame: pd.DataFrame) -> Figure:
     tasks = list(frame["task"].unique())
     columns = min(SHOWN, int(frame.groupby("task")["method"].nunique().max()))
     with sns.axes_style("white"), mpl.rc_context(STYLE):
-        size = max(3.0, _SQUARE * columns + 0.4), (_SQUARE + 0.65) * len(tasks)
+        size = max(3.0, _SQUARE * columns + 0.4), (_SQUARE + 0.95) * len(tasks)  # titles of four lines
         figure = Figure(figsize=size, layout="constrained")
         panels = figure.subplots(len(tasks), columns, squeeze=False)
         for row, task in zip(panels, tasks, strict=True):
