@@ -36,7 +36,7 @@ def _named() -> Iterator[None]:
         found = re.search(r"forward AD with (\w+)", str(error))
         if not found:
             raise
-        raise ValueError(f"PyTorch {torch.__version__} has no forward-mode derivative of {found[1]}") from error
+        raise NotImplementedError(f"PyTorch {torch.__version__} has no forward-mode derivative of {found[1]}") from error
 
 
 class Nested:

@@ -244,7 +244,7 @@ def test_a_missing_forward_rule_is_refused_with_its_name():
 
     reason = refusal(Objective(Net(), F.mse_loss), torch.randn(3, 5, 4), torch.randn(3, 25), frozenset({"jvp"}))
     assert reason.startswith("jvp is not to be had")
-    assert "_cdist_forward" in reason
+    assert reason.endswith("has no forward-mode derivative of _cdist_forward")
 
 
 def dropped():
