@@ -35,6 +35,11 @@ def defaults(catalog: Catalog, kind: str, family: str | None = None) -> list[Any
     return [catalog.parse(kind, entry.name) for entry in catalog.entries(kind, family) if all(entry.fields.values())]
 
 
+def parsed(catalog: Catalog, kind: str, texts: Iterable[str]) -> list[Any]:
+    """Return competitors of a kind from how one writes them."""
+    return [catalog.parse(kind, text) for text in texts]
+
+
 def reference(catalog: Catalog, task: Task) -> Network:
     """Return the network that optimizers are compared on."""
     return catalog.parse("network", task.reference_network)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from suite.crossing import reference, tuned
+from suite.crossing import parsed, reference, tuned
 
 if TYPE_CHECKING:
     from suite.catalog import Catalog
@@ -53,7 +53,7 @@ def on_quadratics(catalog: Catalog, conditions: Iterable[float]) -> Iterator[Cel
 def at_equal_step(catalog: Catalog, task: Task, steps: Iterable[float], seeds: int) -> Iterator[Cell]:
     """Yield rules with the same effective step, untuned; at their end the largest stable step is measured."""
     fields = [*(f"rule={rule!r}" for rule in AT_EQUAL_STEP), MATCHED]
-    probes = tuple(_parsed(catalog, "probe", ["local_stability"]))
+    probes = tuple(parsed(catalog, "probe", ["local_stability"]))
     cells = _untuned(catalog, task, [f"{field},lr={h}" for h in steps for field in fields], seeds)
     return (replace(cell, alias="equal", probes=probes) for cell in cells)
 
@@ -67,7 +67,7 @@ def at_printed_step(catalog: Catalog, task: Task, steps: Iterable[float], seeds:
 
 def negative(catalog: Catalog, task: Task) -> Iterator[Cell]:
     """Yield differences of the highest order that their points allow: they must diverge, whatever their learning rate."""
-    optimizers = _parsed(catalog, "optimizer", map(_rule, NEGATIVE))
+    optimizers = parsed(catalog, "optimizer", map(_rule, NEGATIVE))
     for cell in tuned([task], [reference(catalog, task)], optimizers, seeds=8, tune=4):
         yield replace(cell, alias="negative")
 
@@ -76,16 +76,16 @@ def beside_flow(catalog: Catalog, name: str, per_class: int, seeds: int) -> Iter
     """Yield rules on one batch of all samples and a smooth network, to time 1 of the gradient flow and a little on."""
     task = catalog.parse("task", f"few_samples(task={name},per_class={per_class})")
     network = catalog.parse("network", "mlp(width=16,activation='tanh')")
-    probes = tuple(_parsed(catalog, "probe", ["flow_distance(interval=1)"]))
+    probes = tuple(parsed(catalog, "probe", ["flow_distance(interval=1)"]))
     for h in FLOW_STEPS:
-        optimizers = _parsed(catalog, "optimizer", [f"linear_multistep(rule={rule!r},lr={h})" for rule in BESIDE_FLOW])
+        optimizers = parsed(catalog, "optimizer", [f"linear_multistep(rule={rule!r},lr={h})" for rule in BESIDE_FLOW])
         for cell in tuned([task], [network], optimizers, seeds=seeds, tune=0):
             # a start by Runge–Kutta takes a few gradients more
             yield replace(cell, alias="flow", probes=probes, budget=1.2 / h + 4)
 
 
 def _untuned(catalog: Catalog, task: Task, fields: Iterable[str], seeds: int) -> Iterator[Cell]:
-    optimizers = _parsed(catalog, "optimizer", [f"linear_multistep({field})" for field in fields])
+    optimizers = parsed(catalog, "optimizer", [f"linear_multistep({field})" for field in fields])
     return tuned([task], [reference(catalog, task)], optimizers, seeds=seeds, tune=0)
 
 
@@ -94,8 +94,4 @@ def _rule(name: str) -> str:
 
 
 def _tuned(catalog: Catalog, task: Task, optimizers: Sequence[str]) -> Iterator[Cell]:
-    return tuned([task], [reference(catalog, task)], _parsed(catalog, "optimizer", optimizers), seeds=8, tune=6)
-
-
-def _parsed(catalog: Catalog, kind: str, texts: Iterable[str]) -> list[Any]:
-    return [catalog.parse(kind, text) for text in texts]
+    return tuned([task], [reference(catalog, task)], parsed(catalog, "optimizer", optimizers), seeds=8, tune=6)

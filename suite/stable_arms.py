@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from suite.crossing import tuned
+from suite.crossing import parsed, tuned
 
 if TYPE_CHECKING:
     from suite.catalog import Catalog
@@ -43,19 +43,19 @@ STEP = 0.3125  # T/N of 16 layers at T = 5, where the length of a step is fixed
 
 def compared(catalog: Catalog, task: Task, networks: Sequence[str], bases: Sequence[str]) -> Iterator[Cell]:
     """Yield networks with probes, tuned alike."""
-    made, optimizers = _parsed(catalog, "network", networks), _parsed(catalog, "optimizer", bases)
-    probes = tuple(_parsed(catalog, "probe", PROBES))
+    made, optimizers = parsed(catalog, "network", networks), parsed(catalog, "optimizer", bases)
+    probes = tuple(parsed(catalog, "probe", PROBES))
     return (replace(cell, probes=probes) for cell in tuned([task], made, optimizers, seeds=8, tune=6))
 
 
 def on_images(catalog: Catalog, task: Task, bases: Sequence[str]) -> Iterator[Cell]:
     """Yield networks of convolutions, and recurrent ones that read an image as a sequence, tuned alike."""
-    return tuned([task], _parsed(catalog, "network", ON_IMAGES), _parsed(catalog, "optimizer", bases), seeds=8, tune=6)
+    return tuned([task], parsed(catalog, "network", ON_IMAGES), parsed(catalog, "optimizer", bases), seeds=8, tune=6)
 
 
 def with_few_samples(catalog: Catalog, name: str, sizes: Iterable[int], bases: Sequence[str]) -> Iterator[Cell]:
     """Yield networks on so many training samples of each class of a task, tuned alike."""
-    networks, optimizers = _parsed(catalog, "network", FEW), _parsed(catalog, "optimizer", bases)
+    networks, optimizers = parsed(catalog, "network", FEW), parsed(catalog, "optimizer", bases)
     tasks = [catalog.parse("task", f"few_samples(task={name},per_class={size})") for size in sizes]
     return tuned(tasks, networks, optimizers, seeds=8, tune=6)
 
@@ -63,7 +63,7 @@ def with_few_samples(catalog: Catalog, name: str, sizes: Iterable[int], bases: S
 def over_depth(catalog: Catalog, task: Task, depths: Sequence[int], optimizer: str, tune: int, seeds: int) -> Iterator[Cell]:
     """Yield networks that differ in depth alone, at the same final time."""
     networks = [_at(name, depth) for name in DEEP for depth in depths]
-    probes = tuple(_parsed(catalog, "probe", ["gradient_profile"]))
+    probes = tuple(parsed(catalog, "probe", ["gradient_profile"]))
     cells = _aliased(catalog, task, networks, [optimizer], "depth", tune=tune, seeds=seeds)
     return (replace(cell, probes=probes) for cell in cells)
 
@@ -83,7 +83,7 @@ def at_equal_parameters(catalog: Catalog, task: Task, depths: Sequence[int], opt
 def at_start(catalog: Catalog, task: Task, depths: Sequence[int], seeds: int) -> Iterator[Cell]:
     """Yield networks as they start, of many depths, for the sensitivity of their last state."""
     networks = [_at(name, depth) for name in STARTING for depth in depths]
-    probes = tuple(_parsed(catalog, "probe", ["state_sensitivity(samples=4,depths=1)", "gradient_profile"]))
+    probes = tuple(parsed(catalog, "probe", ["state_sensitivity(samples=4,depths=1)", "gradient_profile"]))
     for cell in _aliased(catalog, task, networks, [STILL], "init", tune=0, seeds=seeds, budget=1):
         yield replace(cell, probes=probes)
 
@@ -100,7 +100,7 @@ def _aliased(
     catalog: Catalog, task: Task, networks: Sequence[str], optimizers: Sequence[str], alias: str, *, tune: int, seeds: int,
     budget: float | None = None,
 ) -> Iterator[Cell]:  # fmt: skip
-    made, methods = _parsed(catalog, "network", networks), _parsed(catalog, "optimizer", optimizers)
+    made, methods = parsed(catalog, "network", networks), parsed(catalog, "optimizer", optimizers)
     return (replace(c, alias=alias, budget=budget) for c in tuned([task], made, methods, seeds=seeds, tune=tune))
 
 
@@ -112,7 +112,3 @@ def _at(network: str, depth: int, *fields: str) -> str:
     """
     name, _, given = network.removesuffix(")").partition("(")
     return f"{name}({','.join([*filter(None, [given]), f'depth={depth}', *fields])})"
-
-
-def _parsed(catalog: Catalog, kind: str, texts: Iterable[str]) -> list[Any]:
-    return [catalog.parse(kind, text) for text in texts]

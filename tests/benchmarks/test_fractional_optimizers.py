@@ -22,6 +22,7 @@ from baselines.fractional.time_fractional import TimeFractional
 from baselines.oracle import Objective, Oracle
 from baselines.standard.mlp import Mlp
 from baselines.standard.sgd import Sgd
+from tests.benchmarks.held import held
 
 BAR = 2.0
 BATCH = 128
@@ -79,13 +80,6 @@ def test_a_step_with_memory(benchmark, method):
 @pytest.mark.parametrize("method", METHODS, ids=repr)
 def test_storage_does_not_grow_with_steps(benchmark, method):
     """Bytes behind all tensors of the state, after its memory is full and fifty steps later."""
-
-    def held(tree):
-        if isinstance(tree, torch.Tensor):
-            return {tree.untyped_storage().data_ptr(): tree.untyped_storage().nbytes()}
-        parts = tree.values() if isinstance(tree, dict) else tree if isinstance(tree, (list, tuple)) else ()
-        return {key: size for part in parts for key, size in held(part).items()}
-
     run = Run(method)
     before = sum(held(run.state).values())
     benchmark.pedantic(run.go, args=(50,), rounds=1)

@@ -19,6 +19,7 @@ from baselines.integrators.runge_kutta_chebyshev import RungeKuttaChebyshev
 from baselines.oracle import Objective, Oracle
 from baselines.standard.mlp import Mlp
 from baselines.standard.sgd import Sgd
+from tests.benchmarks.held import held
 
 MULTISTEP_BAR = 1.3  # of a step of torch.optim.SGD
 STAGE_BAR = 1.05  # of a step of one gradient, a stage
@@ -88,13 +89,6 @@ def test_a_step_of_stages(benchmark, method):
 @pytest.mark.parametrize("method", ALL, ids=repr)
 def test_storage_does_not_grow_with_steps(benchmark, method):
     """Bytes behind all tensors of the state, after its history is full and thirty steps later."""
-
-    def held(tree):
-        if isinstance(tree, torch.Tensor):
-            return {tree.untyped_storage().data_ptr(): tree.untyped_storage().nbytes()}
-        parts = tree.values() if isinstance(tree, dict) else tree if isinstance(tree, (list, tuple)) else ()
-        return {key: size for part in parts for key, size in held(part).items()}
-
     run = Run(method)
     before = sum(held(run.state).values())
     benchmark.pedantic(run.go, args=(30,), rounds=1)
