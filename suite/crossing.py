@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+
+from suite.trial import REPEAT, name_of
 
 if TYPE_CHECKING:
     from baselines.contract import Network, Optimizer
@@ -22,6 +25,25 @@ def tuned(
         for network in networks:
             for optimizer in optimizers:
                 yield Cell(task=task, network=network, optimizer=optimizer, seeds=seeds, tune=tune)
+
+
+def repeated(cells: Iterable[Cell], optimizer: str, network: str = "", precision: str = "float32") -> Iterator[Cell]:
+    """Yield the cells, and one of their methods once more on every task, with streams of its own: the A/A calibration.
+
+    Args:
+        cells: of a grid.
+        optimizer: of the method, as a cell labels it.
+        network: likewise; empty: the reference network of each task.
+        precision: of its cells.
+    """
+    again = []
+    for cell in cells:
+        yield cell
+        labels = cell.labels
+        is_meant = labels == (network or cell.task.reference_network, optimizer) and cell.precision == precision
+        if is_meant and not cell.alias and name_of(cell.task) != "few_samples":
+            again.append(replace(cell, alias=REPEAT, probes=()))
+    yield from dict.fromkeys(again)
 
 
 def tasks(catalog: Catalog, *, embedded_only: bool = False) -> list[Task]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from suite import fractional_arms as arms
 from suite import integrator_arms, kink_arms, stable_arms
-from suite.crossing import defaults, reference, tasks, tuned
+from suite.crossing import defaults, reference, repeated, tasks, tuned
 from suite.forward_arms import SUBSPACES, at_depths, forward_arms
 from suite.trial import derived_seed, name_of
 
@@ -71,11 +71,13 @@ def smoke(catalog: Catalog) -> Iterator[Cell]:
 
 def quick(catalog: Catalog) -> Iterator[Cell]:
     """Eight embedded tasks, six seeds, a few methods of each family, equally tuned: about ten minutes on two cores."""
+    cells: list[Cell] = []
     for task in [catalog.parse("task", name) for name in QUICK_TASKS]:
         for text in QUICK_OPTIMIZERS:
-            yield from tuned([task], [reference(catalog, task)], [catalog.parse("optimizer", text)], seeds=6, tune=8)
+            cells += tuned([task], [reference(catalog, task)], [catalog.parse("optimizer", text)], seeds=6, tune=8)
         networks = [catalog.parse("network", text) for text in QUICK_NETWORKS]
-        yield from tuned([task], networks, [catalog.parse("optimizer", "adamw")], seeds=6, tune=8)
+        cells += tuned([task], networks, [catalog.parse("optimizer", "adamw")], seeds=6, tune=8)
+    yield from repeated(cells, "adamw")
 
 
 def targets(catalog: Catalog) -> Iterator[Cell]:
@@ -100,7 +102,7 @@ def fractional(catalog: Catalog) -> Iterator[Cell]:
             cells += _compared([task], [*arms.wide(catalog), *arms.reversed_arms(catalog, task)], bases[:1])
             for network, optimizer in arms.micro_batches(catalog, task, arms.BASES[0]):
                 cells += _compared([task], [network], [optimizer])
-    yield from arms.equipped(dict.fromkeys(cells))
+    yield from repeated(arms.equipped(dict.fromkeys(cells)), "adam")
 
 
 def fractional_small(catalog: Catalog) -> Iterator[Cell]:
@@ -112,20 +114,21 @@ def fractional_small(catalog: Catalog) -> Iterator[Cell]:
         cells += _compared([task], [first, *layers], bases)
         cells += _compared([task], [first], list(arms.optimizer_arms(catalog, "sgd", (0.9,), without=arms.WHOLE)))
         cells += _compared([task], [first], list(arms.optimizer_arms(catalog, "adam", (0.9,), arms.MAIN)))
-    yield from arms.equipped(replace(cell, budget=0.4 * cell.task.budget) for cell in dict.fromkeys(cells))
+    shorter = (replace(cell, budget=0.4 * cell.task.budget) for cell in dict.fromkeys(cells))
+    yield from repeated(arms.equipped(shorter), "adam")
 
 
 def forward(catalog: Catalog) -> Iterator[Cell]:
     """Forward-mode methods beside backpropagation, on Rosenbrock's function, MNIST and eight more tasks: for a cluster."""
     for task in [catalog.parse("task", name) for name in FORWARD_TASKS]:
-        yield from forward_arms(catalog, task, SUBSPACES)
+        yield from repeated(forward_arms(catalog, task, SUBSPACES), "adam")
     yield from at_depths(catalog)
 
 
 def forward_small(catalog: Catalog) -> Iterator[Cell]:
     """A part of `forward`, embedded data, subspaces of 2 and 10 tangents: about twenty minutes on two cores."""
     for task in [catalog.parse("task", name) for name in FORWARD_SMALL_TASKS]:
-        yield from forward_arms(catalog, task, (2, 10))
+        yield from repeated(forward_arms(catalog, task, (2, 10)), "adam")
     yield from at_depths(catalog)
 
 
@@ -133,7 +136,8 @@ def stable(catalog: Catalog) -> Iterator[Cell]:
     """ODE-stable networks at equal parameters and final time, over depth at a fixed T, h or size: for a cluster."""
     bases = ("sgd", "adam")
     for task in [catalog.parse("task", name) for name in STABLE_TASKS]:
-        yield from stable_arms.compared(catalog, task, [*stable_arms.COMPARED, *stable_arms.OTHERS], bases)
+        compared = stable_arms.compared(catalog, task, [*stable_arms.COMPARED, *stable_arms.OTHERS], bases)
+        yield from repeated(compared, "adam", "resnet")
         yield from stable_arms.over_depth(catalog, task, stable_arms.DEPTHS, "adam", tune=6, seeds=8)
         yield from stable_arms.at_fixed_step(catalog, task, stable_arms.DEPTHS, "adam")
         yield from stable_arms.at_equal_parameters(catalog, task, stable_arms.DEPTHS, "adam")
@@ -149,13 +153,13 @@ def stable_small(catalog: Catalog) -> Iterator[Cell]:
     """A part of `stable`, embedded data, less budget, up to 256 layers: about twenty minutes on two cores."""
     cells: list[Cell] = []
     for task in [catalog.parse("task", name) for name in STABLE_SMALL_TASKS]:
-        cells += stable_arms.compared(catalog, task, stable_arms.COMPARED, ("adam",))
+        cells += repeated(stable_arms.compared(catalog, task, stable_arms.COMPARED, ("adam",)), "adam", "resnet")
         cells += stable_arms.compared(catalog, task, stable_arms.FEW, ("sgd",))
         if name_of(task) in FEW_SAMPLES:
             cells += stable_arms.with_few_samples(catalog, name_of(task), (5,), ("adam",))
         cells += stable_arms.over_depth(catalog, task, (16, 64, 256), "adam(lr=0.01)", tune=0, seeds=4)
     for cell in dict.fromkeys(cells):
-        yield replace(cell, budget=(0.1 if cell.alias else 0.3) * cell.task.budget)
+        yield replace(cell, budget=(0.1 if cell.alias == "depth" else 0.3) * cell.task.budget)
     for task in [catalog.parse("task", name) for name in STABLE_SMALL_TASKS]:
         yield from stable_arms.at_start(catalog, task, (16, 64, 256), seeds=4)
         yield from stable_arms.of_memory(catalog, task)
@@ -164,7 +168,7 @@ def stable_small(catalog: Catalog) -> Iterator[Cell]:
 def integrators(catalog: Catalog) -> Iterator[Cell]:
     """Integrators of the gradient flow at equal gradients and equal steps, beside the flow, and must-diverge controls."""
     for task in [catalog.parse("task", name) for name in INTEGRATOR_TASKS]:
-        yield from integrator_arms.compared(catalog, task, whole=True)
+        yield from repeated(integrator_arms.compared(catalog, task, whole=True), "sgd")
         yield from integrator_arms.at_equal_step(catalog, task, (0.05, 0.1, 0.2, 0.4), seeds=8)
         yield from integrator_arms.at_printed_step(catalog, task, (0.05, 0.2), seeds=8)
         yield from integrator_arms.negative(catalog, task)
@@ -177,7 +181,7 @@ def integrators_small(catalog: Catalog) -> Iterator[Cell]:
     """A part of `integrators`, embedded data, at 0.4 of the budget: about twenty minutes on two cores."""
     for task in [catalog.parse("task", name) for name in INTEGRATOR_SMALL_TASKS]:
         cells = [
-            *integrator_arms.compared(catalog, task, whole=False),
+            *repeated(integrator_arms.compared(catalog, task, whole=False), "sgd"),
             *integrator_arms.at_equal_step(catalog, task, (0.05, 0.2), seeds=4),
             *integrator_arms.negative(catalog, task),
         ]
@@ -192,7 +196,8 @@ def kinks(catalog: Catalog) -> Iterator[Cell]:
     """Derivatives at kinks and ties in two precisions, with batch normalisation and without: for a cluster."""
     slopes, controls = (*kink_arms.VALID, *kink_arms.MORE_VALID), (*kink_arms.CONTROLS, *kink_arms.MORE_CONTROLS)
     for task in [catalog.parse("task", name) for name in KINK_TASKS]:
-        yield from kink_arms.kink_arms(catalog, task, ("sgd", "momentum", "adam"), slopes=slopes, controls=controls)
+        compared = kink_arms.kink_arms(catalog, task, ("sgd", "momentum", "adam"), slopes=slopes, controls=controls)
+        yield from repeated(compared, "adam", "kink_mlp")
         if len(task.in_shape) == 3:
             yield from kink_arms.image_arms(catalog, task, ("momentum", "adam"))
 
@@ -200,7 +205,7 @@ def kinks(catalog: Catalog) -> Iterator[Cell]:
 def kinks_small(catalog: Catalog) -> Iterator[Cell]:
     """A part of `kinks`, embedded data, perceptrons, at half of the budget: about twenty minutes on two cores."""
     for task in [catalog.parse("task", name) for name in KINK_SMALL_TASKS]:
-        for cell in kink_arms.kink_arms(catalog, task, ("sgd", "adam")):
+        for cell in repeated(kink_arms.kink_arms(catalog, task, ("sgd", "adam")), "adam", "kink_mlp"):
             yield replace(cell, budget=0.5 * task.budget)
 
 
@@ -209,7 +214,7 @@ def full(catalog: Catalog) -> Iterator[Cell]:
     controls = [catalog.parse("optimizer", name) for name in ("sgd", "adamw")]
     optimizers, networks = defaults(catalog, "optimizer"), defaults(catalog, "network")
     for task in tasks(catalog):
-        yield from tuned([task], [reference(catalog, task)], optimizers)
+        yield from repeated(tuned([task], [reference(catalog, task)], optimizers), "adamw")
         others = [network for network in networks if network != reference(catalog, task)]
         yield from tuned([task], others, controls)
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from suite.blocks import by_column
 
-VERSION = "2"
+VERSION = "3"
 VERSION_KEY = b"fosbench.schema"  # where the metadata of a Parquet file says it
 
 _TEXT, _INT, _SMALL, _REAL, _FLAG = pa.string(), pa.int64(), pa.int32(), pa.float64(), pa.bool_()
@@ -40,7 +40,7 @@ _DOCUMENT = pa.field("", _TEXT, metadata=_JSON)
 TABLES: dict[str, pa.Schema] = {
     "trials": _schema(
         "key status",
-        key=_TEXT, grid=_TEXT, stage=_TEXT, alias=_TEXT, task=_TEXT, network=_TEXT, optimizer=_TEXT,
+        key=_TEXT, protocol=_TEXT, grid=_TEXT, stage=_TEXT, alias=_TEXT, task=_TEXT, network=_TEXT, optimizer=_TEXT,
         task_name=_TEXT, network_name=_TEXT, optimizer_name=_TEXT, reference_network=_TEXT,
         network_family=_TEXT, optimizer_family=_TEXT, family=_TEXT,
         task_fields=_DOCUMENT, network_fields=_DOCUMENT, optimizer_fields=_DOCUMENT,

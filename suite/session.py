@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Hashable
 from time import monotonic
 from typing import Any
@@ -64,6 +65,11 @@ class Session:
         if self.oracle.first_loss is None:
             raise RuntimeError("the optimizer asked its oracle for nothing in a step, so the step has no loss and no cost")
         return self.oracle.first_loss
+
+    def progress(self) -> tuple[float, float]:
+        """Return the fraction of the budget that is spent, and the schedule's factor on the learning rate there."""
+        fraction = self.meter.spent / self.trial.budget
+        return fraction, rate(self.trial.schedule, fraction)
 
     def refine(self, fraction: float) -> None:
         """Prolong a multilevel network where `fraction` of the budget calls for it; the optimizer starts anew."""
@@ -134,6 +140,19 @@ class Session:
             Oracle(twin, meter).bind(x, y, seed=0).grad(leaves)
             memo["unit"] = meter.spent
         return memo["unit"]
+
+
+def rate(schedule: str, fraction: float) -> float:
+    """Return the factor on the learning rate after `fraction` of the budget.
+
+    >>> [rate("cosine", f) for f in (0.0, 0.5)], [rate("step", f) for f in (0.4, 0.6, 0.8)]
+    ([1.0, 0.5], [1.0, 0.1, 0.01])
+    """
+    if schedule == "cosine":
+        return 0.5 * (1 + math.cos(math.pi * min(fraction, 1.0)))
+    if schedule == "step":
+        return 1.0 if fraction < 0.5 else 0.1 if fraction < 0.75 else 0.01
+    return 1.0
 
 
 def built(trial: Trial, device: torch.device) -> nn.Module:

@@ -21,6 +21,7 @@ from baselines.flops import Meter
 from baselines.offers import refusal
 from baselines.oracle import Objective, Oracle
 from suite.batches import Batches
+from suite.flight import replay
 from suite.memory import peak_bytes
 from suite.record import Record
 from suite.session import Memo, Session, built, placed
@@ -35,6 +36,7 @@ _OUT_OF_MEMORY = (
 )  # fmt: skip
 _FAULTS = ("CUDA error", "cuDNN error", "CUDNN_STATUS_EXECUTION_FAILED", "CUBLAS_STATUS_EXECUTION_FAILED")
 _KEPT = (Status.COMPLETED, Status.SKIPPED)
+_REPLAYED = (Status.DIVERGED, Status.NONFINITE)
 
 
 def load(trial: Trial) -> Splits:
@@ -60,14 +62,16 @@ def train(
         memo: what trials share that differ in nothing but seed and budget; a new one if not given.
     """
     start = monotonic()
+    deadline = math.inf if timeout is None else start + timeout
     record = Record(trial)
     extra: dict[str, Any] = {}
+    session: Session | None = None
     is_faulty = False  # whether the device lost what it held, so that no tensor on it can be read
     try:
         session = _prepared(trial, data(trial), torch.device(device), {} if memo is None else memo, record)
         if session is not None:
             extra = {"calls": session.meter.calls, **_rehearsed(session)}
-            yield from _loop(session, record, math.inf if timeout is None else start + timeout)
+            yield from _loop(session, record, deadline)
             extra["stability_margin"] = margin = session.stability_margin()
             yield from _test(session, record)
             broken = [f"probe {name} failed: {why}" for name, why in record.broken.items()]
@@ -82,6 +86,8 @@ def train(
         _LOGGER.debug("%s", trial.optimizer_label, exc_info=True)  # `--local` shows it
     if record.status not in _KEPT and not is_faulty:
         yield from record.flight()
+    if record.status in _REPLAYED and session is not None:
+        yield from _instrumented(session, record, deadline)
     yield Row("trials", {**record.end_row(), **extra, "wall_seconds": monotonic() - start})
 
 
@@ -139,11 +145,11 @@ def _loop(session: Session, record: Record, deadline: float) -> Iterator[Row]:
     for x, y in session.batches:
         if record.status:
             break
-        fraction = clocks.gradients / trial.budget
+        fraction, rate = session.progress()
         session.refine(fraction)
         due = [probe for probe in trial.probes if not probe.at_end and probe.due(clocks.step)]
         previous = {name: value.clone() for name, value in session.params.items()} if due else {}
-        loss = session.step(clocks.step, x, y, _rate(trial.schedule, fraction))
+        loss = session.step(clocks.step, x, y, rate)
         clocks.step += 1
         clocks.gradients = meter.spent
         clocks.epochs = clocks.step * session.batches.size / session.batches.samples
@@ -167,6 +173,16 @@ def _loop(session: Session, record: Record, deadline: float) -> Iterator[Row]:
         if late:
             record.end(Status.TIMEOUT, f"ran past its limit after {clocks.step} steps")
         mark = session.clock()
+
+
+def _instrumented(session: Session, record: Record, deadline: float) -> Iterator[Row]:
+    """Yield what instruments see on the way to a failure; a flight record that cannot be had is no second failure."""
+    trial = session.trial
+    try:
+        again = Session(trial, built(trial, session.device), session.splits, session.device, session.meter.memo)
+        yield from replay(again, record.clocks.step, deadline)
+    except (RuntimeError, ValueError, MemoryError):  # the instruments ask for more than the method did
+        _LOGGER.debug("no flight record of %s", trial.optimizer_label, exc_info=True)
 
 
 def _tick(session: Session, record: Record, seconds: float, first: bool) -> None:
@@ -237,19 +253,6 @@ def _warned(margin: float | None, h: float | None) -> str:
     if h is None:
         return f"a step is {margin:.3g} times as long as the largest stable one of its layer"
     return f"a step of {h:.3g} is longer than the largest stable one of its layer, {h / margin:.3g}"
-
-
-def _rate(schedule: str, fraction: float) -> float:
-    """Return the factor on the learning rate after `fraction` of the budget.
-
-    >>> [_rate("cosine", f) for f in (0.0, 0.5)], [_rate("step", f) for f in (0.4, 0.6, 0.8)]
-    ([1.0, 0.5], [1.0, 0.1, 0.01])
-    """
-    if schedule == "cosine":
-        return 0.5 * (1 + math.cos(math.pi * min(fraction, 1.0)))
-    if schedule == "step":
-        return 1.0 if fraction < 0.5 else 0.1 if fraction < 0.75 else 0.01
-    return 1.0
 
 
 def _end(record: Record, error: Exception) -> bool:

@@ -18,6 +18,8 @@ STREAMS = ("split", "init", "order", "method", "dropout", "augmentation", "fresh
 PRIVATE_STREAMS = ("method", "dropout")  # those in which the name of the method enters
 STAGES = ("tune", "eval", "retime")
 SCHEDULES = ("constant", "cosine", "step")
+PROTOCOL = "1.0"  # of the comparison: results of different versions are not put side by side
+REPEAT = "A/A"  # alias of a method that runs twice, to see how far apart two runs of the same thing are
 PRECISIONS = ("float32", "float64", "bfloat16", "float16")
 
 
@@ -185,6 +187,14 @@ class Trial:
         stage = "eval" if self.stage == "retime" else self.stage
         private = f"|{self.network_label}|{self.optimizer_label}" if name in PRIVATE_STREAMS else ""
         return derived_seed(f"fosbench|{stage}|{self.task_label}|{name}|{self.seed}|{self.alias}{private}")
+
+
+def learning_rate(optimizer: Any) -> float | None:
+    """Return the learning rate of a method, or of the base that it is a change of; None where there is none."""
+    while not hasattr(optimizer, "lr") and hasattr(optimizer, "base"):
+        optimizer = optimizer.base
+    value = getattr(optimizer, "lr", None)
+    return float(value) if isinstance(value, (int, float)) else None
 
 
 def derived_seed(text: str) -> int:

@@ -19,7 +19,7 @@ from suite.memory import clear, footprint, resident_bytes
 from suite.provenance import environment
 from suite.session import Memo
 from suite.train import train
-from suite.trial import Row, Status, Trial, is_device_fault, label_of, name_of, spec_of
+from suite.trial import PROTOCOL, Row, Status, Trial, is_device_fault, label_of, learning_rate, name_of, spec_of
 from tasks.contract import Split, Splits
 
 MOST_MEMOS = 512  # kinds of trials that are remembered; those unused for longest go first
@@ -152,7 +152,7 @@ def identity_of(trial: Trial, catalog: Catalog) -> dict[str, Any]:
     """Return the columns of the table `trials` that say what was run."""
     families = catalog.family(trial.network), catalog.family(trial.optimizer)
     return {
-        **_own(trial), "stage": trial.stage, "alias": trial.alias, "budget": trial.budget,
+        **_own(trial), "stage": trial.stage, "alias": trial.alias, "protocol": PROTOCOL, "budget": trial.budget,
         "budget_factor": trial.budget / trial.task.budget,
         "precision": trial.precision, "schedule": trial.schedule, "weight_decay": trial.weight_decay, "clip": trial.clip,
         "tune": trial.tune, "task": trial.task_label, "network": trial.network_label, "optimizer": trial.optimizer_label,
@@ -161,7 +161,7 @@ def identity_of(trial: Trial, catalog: Catalog) -> dict[str, Any]:
         "network_family": families[0], "optimizer_family": families[1],
         "family": families[1] if families[1] != "standard" else families[0],
         "task_fields": _fields(trial.task), "network_fields": _fields(trial.network),
-        "optimizer_fields": _fields(trial.optimizer), "lr": _rate(trial.optimizer),
+        "optimizer_fields": _fields(trial.optimizer), "lr": learning_rate(trial.optimizer),
     }  # fmt: skip
 
 
@@ -195,14 +195,6 @@ def _pace(row: Mapping[str, Any]) -> float | None:
     if not steps or not spent:
         return None
     return row["seconds"] / (spent * (steps - 1) / steps) if steps > 1 else row["warmup_seconds"] / spent
-
-
-def _rate(optimizer: Any) -> float | None:
-    """Return the learning rate of a method, or of the base that it is a change of."""
-    while not hasattr(optimizer, "lr") and hasattr(optimizer, "base"):
-        optimizer = optimizer.base
-    value = getattr(optimizer, "lr", None)
-    return float(value) if isinstance(value, (int, float)) else None
 
 
 def _fields(competitor: Any) -> str:

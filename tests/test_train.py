@@ -240,7 +240,7 @@ def test_every_failure_is_one_row_with_status_message_and_flight(optimizer, stat
     assert row["status"] == status
     assert message in row["message"]
     assert row["final_test"] is None
-    steps = [r.values["step"] for r in rows if r.table == "flight"]
+    steps = [r.values["step"] for r in rows if r.table == "flight" and r.values["name"] == "loss"]
     assert steps == list(range(max(1, row["steps"] - 199), row["steps"] + 1))
 
 

@@ -16,7 +16,7 @@ CREATE OR REPLACE VIEW flight AS
 -- A method without a network in its name runs on the task's reference network, so that it is one method over all tasks.
 -- Settings enter the name of a method only where they would otherwise mix two methods.
 -- A trial whose worker died knows nothing of its task: metric, direction and target are taken from the others.
-CREATE OR REPLACE VIEW final AS
+CREATE OR REPLACE VIEW evaluations AS
 WITH evaluated AS (
     SELECT * FROM trials
     WHERE stage = 'eval' AND status NOT IN ('lost', 'skipped')
@@ -56,6 +56,14 @@ SELECT
     max(target) OVER task AS target, target_gradients, message, key
 FROM named
 WINDOW task AS (PARTITION BY task);
+
+-- What leaderboards and claims read: all but the repeats.
+CREATE OR REPLACE VIEW final AS
+SELECT * FROM evaluations WHERE alias <> 'A/A';
+
+-- A method that ran twice, the second time with streams of its own: the same thing against itself.
+CREATE OR REPLACE VIEW repeats AS
+SELECT * REPLACE (replace(method, ' [A/A]', '') AS method) FROM evaluations WHERE alias = 'A/A';
 
 -- Cost until the validation metric first met the target, infinite where it never did within the budget.
 CREATE OR REPLACE VIEW time_to_target AS
