@@ -27,11 +27,14 @@ def tuned(
                 yield Cell(task=task, network=network, optimizer=optimizer, seeds=seeds, tune=tune)
 
 
-def repeated(cells: Iterable[Cell], optimizer: str, network: str = "", precision: str = "float32") -> Iterator[Cell]:
+def repeated(
+    catalog: Catalog, cells: Iterable[Cell], optimizer: str, network: str = "", precision: str = "float32"
+) -> Iterator[Cell]:
     """Yield the cells, and one of their methods once more on every task, with streams of its own: the A/A calibration.
 
     Args:
-        cells: of a grid.
+        catalog: of the grid.
+        cells: of the grid.
         optimizer: of the method, as a cell labels it.
         network: likewise; empty: the reference network of each task.
         precision: of its cells.
@@ -39,8 +42,8 @@ def repeated(cells: Iterable[Cell], optimizer: str, network: str = "", precision
     again = []
     for cell in cells:
         yield cell
-        labels = cell.labels
-        is_meant = labels == (network or cell.task.reference_network, optimizer) and cell.precision == precision
+        meant = catalog.parse("network", network or cell.task.reference_network)
+        is_meant = cell.network == meant and cell.labels[1] == optimizer and cell.precision == precision
         if is_meant and not cell.alias and name_of(cell.task) != "few_samples":
             again.append(replace(cell, alias=REPEAT, probes=()))
     yield from dict.fromkeys(again)

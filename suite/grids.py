@@ -77,7 +77,7 @@ def quick(catalog: Catalog) -> Iterator[Cell]:
             cells += tuned([task], [reference(catalog, task)], [catalog.parse("optimizer", text)], seeds=6, tune=8)
         networks = [catalog.parse("network", text) for text in QUICK_NETWORKS]
         cells += tuned([task], networks, [catalog.parse("optimizer", "adamw")], seeds=6, tune=8)
-    yield from repeated(cells, "adamw")
+    yield from repeated(catalog, cells, "adamw")
 
 
 def targets(catalog: Catalog) -> Iterator[Cell]:
@@ -102,7 +102,7 @@ def fractional(catalog: Catalog) -> Iterator[Cell]:
             cells += _compared([task], [*arms.wide(catalog), *arms.reversed_arms(catalog, task)], bases[:1])
             for network, optimizer in arms.micro_batches(catalog, task, arms.BASES[0]):
                 cells += _compared([task], [network], [optimizer])
-    yield from repeated(arms.equipped(dict.fromkeys(cells)), "adam")
+    yield from repeated(catalog, arms.equipped(dict.fromkeys(cells)), "adam")
 
 
 def fractional_small(catalog: Catalog) -> Iterator[Cell]:
@@ -115,20 +115,20 @@ def fractional_small(catalog: Catalog) -> Iterator[Cell]:
         cells += _compared([task], [first], list(arms.optimizer_arms(catalog, "sgd", (0.9,), without=arms.WHOLE)))
         cells += _compared([task], [first], list(arms.optimizer_arms(catalog, "adam", (0.9,), arms.MAIN)))
     shorter = (replace(cell, budget=0.4 * cell.task.budget) for cell in dict.fromkeys(cells))
-    yield from repeated(arms.equipped(shorter), "adam")
+    yield from repeated(catalog, arms.equipped(shorter), "adam")
 
 
 def forward(catalog: Catalog) -> Iterator[Cell]:
     """Forward-mode methods beside backpropagation, on Rosenbrock's function, MNIST and eight more tasks: for a cluster."""
     for task in [catalog.parse("task", name) for name in FORWARD_TASKS]:
-        yield from repeated(forward_arms(catalog, task, SUBSPACES), "adam")
+        yield from repeated(catalog, forward_arms(catalog, task, SUBSPACES), "adam")
     yield from at_depths(catalog)
 
 
 def forward_small(catalog: Catalog) -> Iterator[Cell]:
     """A part of `forward`, embedded data, subspaces of 2 and 10 tangents: about twenty minutes on two cores."""
     for task in [catalog.parse("task", name) for name in FORWARD_SMALL_TASKS]:
-        yield from repeated(forward_arms(catalog, task, (2, 10)), "adam")
+        yield from repeated(catalog, forward_arms(catalog, task, (2, 10)), "adam")
     yield from at_depths(catalog)
 
 
@@ -137,7 +137,7 @@ def stable(catalog: Catalog) -> Iterator[Cell]:
     bases = ("sgd", "adam")
     for task in [catalog.parse("task", name) for name in STABLE_TASKS]:
         compared = stable_arms.compared(catalog, task, [*stable_arms.COMPARED, *stable_arms.OTHERS], bases)
-        yield from repeated(compared, "adam", "resnet")
+        yield from repeated(catalog, compared, "adam", "resnet")
         yield from stable_arms.over_depth(catalog, task, stable_arms.DEPTHS, "adam", tune=6, seeds=8)
         yield from stable_arms.at_fixed_step(catalog, task, stable_arms.DEPTHS, "adam")
         yield from stable_arms.at_equal_parameters(catalog, task, stable_arms.DEPTHS, "adam")
@@ -153,7 +153,7 @@ def stable_small(catalog: Catalog) -> Iterator[Cell]:
     """A part of `stable`, embedded data, less budget, up to 256 layers: about twenty minutes on two cores."""
     cells: list[Cell] = []
     for task in [catalog.parse("task", name) for name in STABLE_SMALL_TASKS]:
-        cells += repeated(stable_arms.compared(catalog, task, stable_arms.COMPARED, ("adam",)), "adam", "resnet")
+        cells += repeated(catalog, stable_arms.compared(catalog, task, stable_arms.COMPARED, ("adam",)), "adam", "resnet")
         cells += stable_arms.compared(catalog, task, stable_arms.FEW, ("sgd",))
         if name_of(task) in FEW_SAMPLES:
             cells += stable_arms.with_few_samples(catalog, name_of(task), (5,), ("adam",))
@@ -168,7 +168,7 @@ def stable_small(catalog: Catalog) -> Iterator[Cell]:
 def integrators(catalog: Catalog) -> Iterator[Cell]:
     """Integrators of the gradient flow at equal gradients and equal steps, beside the flow, and must-diverge controls."""
     for task in [catalog.parse("task", name) for name in INTEGRATOR_TASKS]:
-        yield from repeated(integrator_arms.compared(catalog, task, whole=True), "sgd")
+        yield from repeated(catalog, integrator_arms.compared(catalog, task, whole=True), "sgd")
         yield from integrator_arms.at_equal_step(catalog, task, (0.05, 0.1, 0.2, 0.4), seeds=8)
         yield from integrator_arms.at_printed_step(catalog, task, (0.05, 0.2), seeds=8)
         yield from integrator_arms.negative(catalog, task)
@@ -181,7 +181,7 @@ def integrators_small(catalog: Catalog) -> Iterator[Cell]:
     """A part of `integrators`, embedded data, at 0.4 of the budget: about twenty minutes on two cores."""
     for task in [catalog.parse("task", name) for name in INTEGRATOR_SMALL_TASKS]:
         cells = [
-            *repeated(integrator_arms.compared(catalog, task, whole=False), "sgd"),
+            *repeated(catalog, integrator_arms.compared(catalog, task, whole=False), "sgd"),
             *integrator_arms.at_equal_step(catalog, task, (0.05, 0.2), seeds=4),
             *integrator_arms.negative(catalog, task),
         ]
@@ -197,7 +197,7 @@ def kinks(catalog: Catalog) -> Iterator[Cell]:
     slopes, controls = (*kink_arms.VALID, *kink_arms.MORE_VALID), (*kink_arms.CONTROLS, *kink_arms.MORE_CONTROLS)
     for task in [catalog.parse("task", name) for name in KINK_TASKS]:
         compared = kink_arms.kink_arms(catalog, task, ("sgd", "momentum", "adam"), slopes=slopes, controls=controls)
-        yield from repeated(compared, "adam", "kink_mlp")
+        yield from repeated(catalog, compared, "adam", "kink_mlp")
         if len(task.in_shape) == 3:
             yield from kink_arms.image_arms(catalog, task, ("momentum", "adam"))
 
@@ -205,7 +205,7 @@ def kinks(catalog: Catalog) -> Iterator[Cell]:
 def kinks_small(catalog: Catalog) -> Iterator[Cell]:
     """A part of `kinks`, embedded data, perceptrons, at half of the budget: about twenty minutes on two cores."""
     for task in [catalog.parse("task", name) for name in KINK_SMALL_TASKS]:
-        for cell in repeated(kink_arms.kink_arms(catalog, task, ("sgd", "adam")), "adam", "kink_mlp"):
+        for cell in repeated(catalog, kink_arms.kink_arms(catalog, task, ("sgd", "adam")), "adam", "kink_mlp"):
             yield replace(cell, budget=0.5 * task.budget)
 
 
@@ -214,7 +214,7 @@ def full(catalog: Catalog) -> Iterator[Cell]:
     controls = [catalog.parse("optimizer", name) for name in ("sgd", "adamw")]
     optimizers, networks = defaults(catalog, "optimizer"), defaults(catalog, "network")
     for task in tasks(catalog):
-        yield from repeated(tuned([task], [reference(catalog, task)], optimizers), "adamw")
+        yield from repeated(catalog, tuned([task], [reference(catalog, task)], optimizers), "adamw")
         others = [network for network in networks if network != reference(catalog, task)]
         yield from tuned([task], others, controls)
 
