@@ -161,6 +161,9 @@ def compact(
             help="Seconds for which merged files are kept for who reads them now; with 0, such a query may fail: repeat it.",
         ),
     ] = "3600",
+    to: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Leave the run alone, and write what counts of it there, to be kept.")
+    ] = None,
 ) -> None:
     """Merge the small files of a run into few large ones, and delete what nothing needs any more; safe while it runs."""
     seconds = o.number(grace)
@@ -170,6 +173,11 @@ def compact(
     from suite.reading import Reader
 
     store = Reader(out).store
+    if to is not None:
+        from suite.excerpt import excerpt
+
+        print(*excerpt(store, to), sep="\n")
+        return
     try:
         done = compact_store(store, seconds)
         store.write_views()

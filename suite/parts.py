@@ -8,10 +8,10 @@ import pyarrow.parquet as pq
 GROUP_ROWS = 50_000  # of a row group: DuckDB skips those whose keys are not asked for
 
 
-def encoded(content: pa.Table) -> bytes:
-    """Return a table as the bytes of a Parquet file."""
+def encoded(content: pa.Table, level: int | None = None) -> bytes:
+    """Return a table as the bytes of a Parquet file, compressed by zstd at a level, or at its usual one."""
     sink = pa.BufferOutputStream()
-    pq.write_table(content, sink, compression="zstd", row_group_size=GROUP_ROWS)
+    pq.write_table(content, sink, compression="zstd", compression_level=level, row_group_size=GROUP_ROWS)
     return bytes(sink.getvalue().to_pybytes())
 
 

@@ -235,9 +235,9 @@ class Store:
         self._count += 1
         return f"{self.driver}-{self._count}"
 
-    def write_part(self, name: str, table: str, content: pa.Table, part: int = 0) -> File:
-        """Write one part file and return its entry in the record."""
-        data = encoded(content)
+    def write_part(self, name: str, table: str, content: pa.Table, part: int = 0, level: int | None = None) -> File:
+        """Write one part file, compressed at a level, and return its entry in the record."""
+        data = encoded(content, level)
         self.medium.write(f"data/{name}", data)
         # the checksum is of the bytes in memory: what the disk made of them is compared with it
         return File(name, table, content.num_rows, len(data), hashlib.sha256(data).hexdigest(), part)
