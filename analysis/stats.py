@@ -155,7 +155,7 @@ def least_p(tasks: int, flips: int = FLIPS) -> float:
     return 2.0 ** (1 - tasks) if tasks <= EXACT_TASKS else 1 / (flips + 1)
 
 
-def sign_flip_max_t(differences: Array, flips: int = FLIPS, seed: int = 0) -> Array:
+def sign_flip_max_t(differences: Array, flips: int = FLIPS, seed: int = 0, exact_tasks: int = EXACT_TASKS) -> Array:
     """Return single-step max-T adjusted p values of paired differences (Westfall and Young 1993).
 
     T = |mean d| sqrt(N) / sd(d) for every pair; under the null the sign of all differences of one task may flip. With
@@ -169,6 +169,7 @@ def sign_flip_max_t(differences: Array, flips: int = FLIPS, seed: int = 0) -> Ar
         differences: (tasks, pairs), or (tasks, pairs, families): families are tested apart, with the same flips.
         flips: random flips above 16 tasks.
         seed: of their generator.
+        exact_tasks: another limit than 16; a simulation has more use for replicates than for flips.
 
     Returns:
         (pairs,) or (pairs, families). The least possible is `least_p`; a pair without any difference has 1.
@@ -180,11 +181,13 @@ def sign_flip_max_t(differences: Array, flips: int = FLIPS, seed: int = 0) -> Ar
     u = np.abs(unit.sum(axis=0))
     threshold = u * (1 - 1e-9 * (1 - u**2) - 1e-12)  # T up to a billionth: rounding must not break ties with itself
     flat, rows = unit.reshape(tasks, -1), max(32, _CELLS // max(1, unit[0].size))
-    parts = [_largest(signs @ flat, pairs) for signs in _flips(tasks, flips, seed, rows)]
-    largest = np.sort(np.concatenate(parts), axis=0)  # (flips, families)
-    below = [np.searchsorted(column, bar) for column, bar in zip(largest.T, threshold.T, strict=True)]
-    count = (len(largest) - np.array(below).T).reshape(d.shape[1:])
-    return count / len(largest) if tasks <= EXACT_TASKS else (1 + count) / (len(largest) + 1)
+    signs = _exact_flips(tasks, rows) if tasks <= exact_tasks else _random_flips(tasks, flips, seed, rows)
+    parts = [_largest(chunk @ flat, pairs) for chunk in signs]
+    largest = np.sort(np.concatenate(parts).T)  # (families, flips)
+    total = largest.shape[1]
+    below = [np.searchsorted(row, bar) for row, bar in zip(largest, threshold.T, strict=True)]
+    count = total - np.array(below).T.reshape(d.shape[1:])
+    return count / total if tasks <= exact_tasks else (1 + count) / (total + 1)
 
 
 def one_sided_t(differences: Array) -> Array:
@@ -226,16 +229,18 @@ def holm(p: Array) -> Array:
     return result
 
 
-def _flips(tasks: int, flips: int, seed: int, rows: int) -> Iterator[Array]:
-    """Yield chunks (rows, tasks) of signs: half of all 2^N, the first one kept, or random ones above 16 tasks."""
-    total = 2 ** (tasks - 1) if tasks <= EXACT_TASKS else flips
-    generator = np.random.default_rng(seed)
+def _exact_flips(tasks: int, rows: int) -> Iterator[Array]:
+    """Yield chunks (rows, tasks) of the 2^(N-1) signs that leave the first task alone."""
+    total = 2 ** (tasks - 1)
     for start in range(0, total, rows):
         numbers = np.arange(start, min(start + rows, total))
-        if tasks <= EXACT_TASKS:
-            yield np.where((numbers[:, None] << 1) >> np.arange(tasks) & 1, -1.0, 1.0)
-        else:
-            yield generator.choice([-1.0, 1.0], size=(len(numbers), tasks))
+        yield np.where((numbers[:, None] << 1) >> np.arange(tasks) & 1, -1.0, 1.0)
+
+
+def _random_flips(tasks: int, flips: int, seed: int, rows: int) -> Iterator[Array]:
+    generator = np.random.default_rng(seed)
+    for start in range(0, flips, rows):
+        yield generator.choice([-1.0, 1.0], size=(min(rows, flips - start), tasks))
 
 
 def _largest(means: Array, pairs: int) -> Array:
