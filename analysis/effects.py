@@ -267,8 +267,8 @@ def _bootstrap(
     generator = np.random.default_rng(seed)
     values = []
     for _ in range(draws):
-        rows = generator.integers(tasks, size=tasks) if new_tasks else np.arange(tasks)
-        values.append(statistic(x[rows[:, None], generator.integers(seeds, size=(tasks, seeds))]))
+        rows = generator.integers(tasks, size=(tasks, 1)) if new_tasks else np.arange(tasks)[:, None]
+        values.append(statistic(x[rows, generator.integers(seeds, size=(tasks, seeds))]))
     ends = (0.5 - level / 2, 0.5 + level / 2)
     low, high = np.quantile(np.array(values, float), ends, axis=0, method="inverted_cdf")  # no inf - inf in between
     return Interval(statistic(x), low, high, "")

@@ -165,12 +165,14 @@ def advice(
     """
     design = f"{tasks} tasks × {methods} methods × {seeds} seeds"
     if tasks < FEWEST:
-        return [f"{design}: nothing can be said over tasks; add {_count(FEWEST - tasks, 'task')} for paired t tests, "
-                f"{EXACT - tasks} for an exact test"]  # fmt: skip
+        missing = f"add {_count(FEWEST - tasks, 'task')} for paired t tests, {EXACT - tasks} for an exact test"
+        return [f"{design}: nothing can be said over tasks; {missing}"]
     lines = [f"{design}: {_attainable(tasks, methods)}"]
     if tasks < EXACT:
-        return [*lines, f"sign-flip max-T can never reject (least p {least_p(tasks):.3g} > {LEVEL:g}): paired t + Holm "
-                f"is used, which assumes normal differences; add {_count(EXACT - tasks, 'task')} for an exact test"]  # fmt: skip
+        never = (
+            f"sign-flip max-T can never reject (least p {least_p(tasks):.3g} > {LEVEL:g}): paired t + Holm is used, which"
+        )
+        return [*lines, f"{never} assumes normal differences; add {_count(EXACT - tasks, 'task')} for an exact test"]
 
     def found(more_tasks: int, more_seeds: int) -> float | None:
         return _detectable(tasks + more_tasks, methods, seeds + more_seeds, method_task_sd, seed_sd, replicates)
