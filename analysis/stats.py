@@ -175,14 +175,14 @@ def sign_flip_max_t(differences: Array, flips: int = FLIPS, seed: int = 0, exact
         (pairs,) or (pairs, families). The least possible is `least_p`; a pair without any difference has 1.
     """
     d = np.asarray(differences, float)
-    tasks, pairs = d.shape[:2]
+    tasks, pairs, families = *d.shape[:2], int(np.prod(d.shape[2:]))
     scale = tasks * np.sqrt(np.mean(d**2, axis=0))
-    unit = (d / np.where(scale > 0, scale, 1.0)).reshape(tasks, pairs, -1)
+    unit = (d / np.where(scale > 0, scale, 1.0)).reshape(tasks, pairs, families)
     u = np.abs(unit.sum(axis=0))
     threshold = u * (1 - 1e-9 * (1 - u**2) - 1e-12)  # T up to a billionth: rounding must not break ties with itself
-    flat, rows = unit.reshape(tasks, -1), max(32, _CELLS // max(1, unit[0].size))
+    flat, rows = unit.reshape(tasks, pairs * families), max(32, _CELLS // max(1, pairs * families))
     signs = _exact_flips(tasks, rows) if tasks <= exact_tasks else _random_flips(tasks, flips, seed, rows)
-    parts = [_largest(chunk @ flat, pairs) for chunk in signs]
+    parts = [_largest(chunk @ flat, pairs, families) for chunk in signs]
     largest = np.sort(np.concatenate(parts).T)  # (families, flips)
     total = largest.shape[1]
     below = [np.searchsorted(row, bar) for row, bar in zip(largest, threshold.T, strict=True)]
@@ -243,10 +243,10 @@ def _random_flips(tasks: int, flips: int, seed: int, rows: int) -> Iterator[Arra
         yield generator.choice([-1.0, 1.0], size=(min(rows, flips - start), tasks))
 
 
-def _largest(means: Array, pairs: int) -> Array:
+def _largest(means: Array, pairs: int, families: int) -> Array:
     """Return (flips, families), the largest |mean| over pairs; overwrites `means`, (flips, pairs x families)."""
     np.abs(means, out=means)
-    return means.reshape(len(means), pairs, -1).max(axis=1, initial=0.0)
+    return means.reshape(len(means), pairs, families).max(axis=1, initial=0.0)
 
 
 def geometric_ratio(values: Array, reference: Array, level: float = 0.95) -> Ratio:
