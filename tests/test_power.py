@@ -156,7 +156,8 @@ def test_pilot_spread_finds_what_made_the_data(generator):
     [(3, ["nothing can be said over tasks; add 1 task for paired t tests, 3 for an exact test"]),
      (5, ["can never reject", "sign-flip max-T can never reject (least p 0.0625 > 0.05)", "add 1 task for an exact test"]),
      (8, ["8 tasks × 6 methods × 10 seeds: signed-rank + Holm can never reject (least p 0.12 > 0.05; at most 4",
-          "(least p 0.0078) detects", "with 2 more tasks (120 runs)", "4 more seeds (192 runs)", "add tasks, more seeds change little"]),
+          "(least p 0.0078) detects", "with 2 more tasks (120 runs)", "4 more seeds (192 runs)",
+          "add tasks, more seeds change little"]),
      (12, ["signed-rank + Holm can reject (least p 0.0073)"])],
 )  # fmt: skip
 def test_advice_says_what_cannot_be_and_what_helps(tasks, says):
