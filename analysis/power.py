@@ -163,7 +163,12 @@ def advice(
         seed_sd: likewise.
         logarithmic: whether both are of log times; effects are then told in per cent of speed.
         replicates: of the simulation.
+
+    Raises:
+        ValueError: no spread at all; then every difference would be found.
     """
+    if not method_task_sd + seed_sd > 0:
+        raise ValueError(f"standard deviations {method_task_sd:g} and {seed_sd:g}; give those of a pilot whose runs differ")
     design = f"{tasks} tasks × {methods} methods × {seeds} seeds"
     if tasks < FEWEST:
         missing = f"add {_count(FEWEST - tasks, 'task')} for paired t tests, {EXACT - tasks} for an exact test"

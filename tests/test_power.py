@@ -173,3 +173,8 @@ def test_advice_tells_speed_in_per_cent_and_seeds_where_they_help():
     told = float(power.partition("difference of ")[2].partition(" %")[0])
     effect = np.log1p(told / 100)
     assert simulated_power(8, 4, 2, np.array([effect]), 0, 0.001, 0.2, seed=5)[0] == pytest.approx(0.8, abs=0.08)
+
+
+def test_advice_needs_a_spread():
+    with pytest.raises(ValueError, match="a pilot whose runs differ"):
+        advice(8, 4, 4, method_task_sd=0.0, seed_sd=0.0)
