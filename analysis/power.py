@@ -216,7 +216,8 @@ def _detectable(
 def _effect(effect: float | None, logarithmic: bool) -> str:
     if effect is None:
         return "no difference of plausible size"
-    return f"a speed difference of {100 * np.expm1(effect):.2g} %" if logarithmic else f"a difference of {effect:.2g}"
+    size = f"{float(f'{100 * np.expm1(effect) if logarithmic else effect:.2g}'):g}"  # two digits, no exponent
+    return f"a speed difference of {size} %" if logarithmic else f"a difference of {size}"
 
 
 def _choice(now: float | None, deep: float | None) -> str:

@@ -178,3 +178,7 @@ def test_advice_tells_speed_in_per_cent_and_seeds_where_they_help():
 def test_advice_needs_a_spread():
     with pytest.raises(ValueError, match="a pilot whose runs differ"):
         advice(8, 4, 4, method_task_sd=0.0, seed_sd=0.0)
+
+
+def test_advice_writes_numbers_as_people_do():
+    assert "e+" not in "".join(advice(8, 4, 4, 3.0, 0.1, logarithmic=True))

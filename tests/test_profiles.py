@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
+from analysis.effects import two_level_bootstrap
 from analysis.profiles import (
     censored_log_ratio,
     performance_profile,
@@ -48,6 +49,19 @@ def test_score_limits():
     times = np.array([[1.0, 4.0, np.inf], [np.inf, np.inf, np.inf]])
     np.testing.assert_array_equal(profile_score(times), [0.5, 0, 0])
     np.testing.assert_array_equal(time_ratios(times)[1], [np.inf] * 3)
+
+
+def test_profiles_have_bands(generator):
+    """Medians over seeds, as the score of a method; other tasks and seeds."""
+    times, taus = generator.lognormal(size=(8, 6, 3)), np.array([1.0, 2.0, 4.0])
+
+    def profile(drawn):
+        return performance_profile(np.median(drawn, axis=1), taus)
+
+    band = two_level_bootstrap(times, profile, draws=300)
+    assert band.low.shape == (3, 3)
+    assert ((band.low <= band.estimate) & (band.estimate <= band.high)).all()
+    assert (band.high - band.low).max() > 0.2
 
 
 @pytest.mark.parametrize("bad", [np.nan, 0.0, -1.0])
