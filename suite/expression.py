@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import difflib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import Field
 from typing import Any
@@ -48,11 +49,21 @@ def fitted(owner: str, field: Field, value: Any) -> Any:
     names = [name.strip() for name in annotation.split("|")]
     if isinstance(value, Word):
         value = str(value) if "str" in names else _WORDS.get(value.lower(), str(value))
+    if (item := re.fullmatch(r"tuple\[(\w+), \.\.\.\]", annotation)) and item[1] in _PLAIN:
+        return _sequence(owner, field.name, value, item[1])
     if not set(names) <= _PLAIN.keys() or any(type(value) is _PLAIN[name] for name in names):
         return value
     if "float" in names and type(value) is int:
         return float(value)
     raise ValueError(f"{field.name} of {owner} must be {annotation.replace('|', 'or')}: {value!r}")
+
+
+def _sequence(owner: str, name: str, value: Any, kind: str) -> Any:
+    """Return a tuple of values of one plain type; whole numbers may stand for others."""
+    kinds = (float, int) if kind == "float" else (_PLAIN[kind],)
+    if isinstance(value, tuple) and all(type(item) in kinds for item in value):
+        return value
+    raise ValueError(f"{name} of {owner} must be values of type {kind}, as in {name}=(1,2) or {name}=(1,): {value!r}")
 
 
 def chosen(owner: str, name: str, value: Any, choices: Sequence[Any]) -> Any:

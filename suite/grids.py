@@ -136,11 +136,12 @@ def stable(catalog: Catalog) -> Iterator[Cell]:
     """ODE-stable networks at equal parameters and final time, over depth at a fixed T, h or size: for a cluster."""
     bases = ("sgd", "adam")
     for task in [catalog.parse("task", name) for name in STABLE_TASKS]:
-        compared = stable_arms.compared(catalog, task, [*stable_arms.COMPARED, *stable_arms.OTHERS], bases)
-        yield from repeated(catalog, compared, "adam", "resnet")
-        yield from stable_arms.over_depth(catalog, task, stable_arms.DEPTHS, "adam", tune=6, seeds=8)
-        yield from stable_arms.at_fixed_step(catalog, task, stable_arms.DEPTHS, "adam")
-        yield from stable_arms.at_equal_parameters(catalog, task, stable_arms.DEPTHS, "adam")
+        networks, probes = (*stable_arms.COMPARED, *stable_arms.OTHERS), (*stable_arms.PROBES, *stable_arms.LOCAL_PROBES)
+        yield from repeated(catalog, stable_arms.compared(catalog, task, networks, bases, probes), "adam", "resnet")
+        for base in bases:
+            yield from stable_arms.over_depth(catalog, task, stable_arms.DEPTHS, base, tune=6, seeds=8)
+            yield from stable_arms.at_fixed_step(catalog, task, stable_arms.DEPTHS, base)
+            yield from stable_arms.at_equal_parameters(catalog, task, stable_arms.DEPTHS, base)
         yield from stable_arms.at_start(catalog, task, stable_arms.DEPTHS, seeds=8)
         yield from stable_arms.of_memory(catalog, task)
         if name_of(task) in FEW_SAMPLES:

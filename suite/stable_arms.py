@@ -36,16 +36,20 @@ ON_IMAGES = (
     "antisymmetric_rnn", "antisymmetric_rnn(gated=True)", "antisymmetric_rnn(reading='pixels')",
 )  # fmt: skip
 PROBES = ("input_noise", "depth_transfer", "decision_regions", "gradient_profile", "state_sensitivity(samples=4,depths=8)")
+# where there is time for them too, and which no figure shows
+LOCAL_PROBES = ("local_spectrum(samples=4)", "energy_drift(samples=4)")
 STILL = "sgd(lr=1e-12)"  # a step that leaves the network as it starts
 DEPTHS = (4, 16, 64, 256, 1024)
 STEP = 0.3125  # T/N of 16 layers at T = 5, where the length of a step is fixed
 
 
-def compared(catalog: Catalog, task: Task, networks: Sequence[str], bases: Sequence[str]) -> Iterator[Cell]:
+def compared(
+    catalog: Catalog, task: Task, networks: Sequence[str], bases: Sequence[str], probes: Sequence[str] = PROBES
+) -> Iterator[Cell]:
     """Yield networks with probes, tuned alike."""
     made, optimizers = parsed(catalog, "network", networks), parsed(catalog, "optimizer", bases)
-    probes = tuple(parsed(catalog, "probe", PROBES))
-    return (replace(cell, probes=probes) for cell in tuned([task], made, optimizers, seeds=8, tune=6))
+    looked = tuple(parsed(catalog, "probe", probes))
+    return (replace(cell, probes=looked) for cell in tuned([task], made, optimizers, seeds=8, tune=6))
 
 
 def on_images(catalog: Catalog, task: Task, bases: Sequence[str]) -> Iterator[Cell]:

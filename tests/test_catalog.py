@@ -270,6 +270,23 @@ def test_wrong_values_get_one_sentence(wrap, text):
         wrap.parse("optimizer", text)
 
 
+SEVERAL = {
+    "convnet(channels=8)": "channels of convnet must be values of type int, as in channels=(1,2) or channels=(1,): 8",
+    "parabolic_conv(channels=(8,1.5))":
+        "channels of parabolic_conv must be values of type int, as in channels=(1,2) or channels=(1,): (8, 1.5)",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("text", SEVERAL)
+def test_one_value_where_several_are_asked_for_gets_one_sentence(text):
+    with pytest.raises(ValueError, match=f"^{re.escape(SEVERAL[text])}$"):
+        Catalog().parse("network", text)
+
+
+def test_whole_numbers_may_stand_among_others():
+    assert Catalog().parse("optimizer", "linear_multistep(A=(1,),B=(1.5,-0.5))").A == (1,)
+
+
 CHOICES = [(entry, name, value) for entry in Catalog().entries() for name in entry.choices for value in entry.choices[name]]
 
 

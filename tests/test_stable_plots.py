@@ -101,6 +101,19 @@ def test_one_depth_is_no_sweep(tmp_path):
     assert found.keys() == {"sensitivities", "gradients"}
 
 
+def test_each_way_to_go_deeper_has_a_line(tmp_path):
+    """At the same final time, at the same length of a layer, and with the same number of weights."""
+    rows = [row for depth in DEPTHS for row in network("alpha", depth)]
+    for depth in DEPTHS:
+        same_h, same_size = f"alpha(width=4,depth={depth},T={depth / 4})", f"alpha(width=4,depth={depth},control_points=4)"
+        rows += network("alpha", depth, 1, network=same_h, alias="fixed_step")
+        rows += network("alpha", depth, 2, network=same_size, alias="equal_parameters")
+    drawn = figures(tmp_path, rows)["depths"]
+    named = {text.get_text() for text in drawn.legends[0].get_texts()}
+    assert named == {"alpha(width=4)", "alpha(width=4), h fixed", "alpha(width=4,control_points=4)"}
+    assert [x for x, _ in lines(drawn.axes[0])] == [list(DEPTHS)] * 3
+
+
 def test_singular_values_along_depth_before_and_after_training(tmp_path):
     drawn = figures(tmp_path, [row for seed in range(3) for row in network("alpha", 4, seed)])["sensitivities"]
     first, last = (lines(axes) for axes in drawn.axes)

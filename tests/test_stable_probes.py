@@ -228,6 +228,23 @@ def test_gradients_of_a_linear_network():
     assert found["last_weights"] == pytest.approx(factor ** (N - 1) * float(mean.norm()) * 2**0.5, rel=1e-10)
 
 
+class Positive(Sum):
+    """A loss that is done with samples whose predictions are negative."""
+
+    def loss(self, prediction, target):
+        return prediction.relu().sum(1).mean()
+
+
+def test_samples_that_are_fitted_do_not_count_as_vanished_gradients():
+    module, x = Steps([-0.5 * torch.eye(2).double()] * 10, 0.2), draw(9, 2).abs()
+    x[:6] *= -1
+    found = measured(GradientProfile(samples=9), module, x=x, task=Positive())
+    assert (found["ratio"], found["ratio_max"]) == pytest.approx((0.9**10, 0.9**10), rel=1e-12)
+    assert found["slope"] == pytest.approx(-log(0.9) / 0.2, rel=1e-10)
+    nothing = measured(GradientProfile(), module, x=-draw(9, 2).abs(), task=Positive())
+    assert nothing == {"first_weights": 0.0, "last_weights": 0.0}
+
+
 def test_the_margin_of_stability_stands_beside_the_gradients():
     module = Steps([torch.eye(2).double()], 0.5)
     assert "stability_margin" not in measured(GradientProfile(), module)

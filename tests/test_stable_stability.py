@@ -11,6 +11,7 @@ from baselines.stable.convolutional import ParabolicConv
 from baselines.stable.integrators import reach
 from baselines.stable.linear_steps import identity, radius, step_matrix
 from baselines.stable.one_step import Antisymmetric, CappedResidual, GradientFlow, Parabolic, Residual
+from baselines.stable.right_hand_sides import skew
 from baselines.stable.stability import check_stability
 from baselines.stable.two_step import Leapfrog, Midpoint
 from baselines.stable.verlet import Verlet
@@ -149,6 +150,15 @@ def test_ratios_of_weights_that_are_not_finite_are_not_a_number(name):
         for leaf in module.parameters():
             leaf.fill_(inf)
     assert bool(module.stability().isnan().all())
+
+
+def test_a_recurrence_is_checked_like_a_layer():
+    """ε = 1/2 and γ = 1/5: the largest ε is 2γ/(γ² + ‖A‖²)."""
+    module = built("antisymmetric_rnn", (4, 3), width=5, epsilon=0.5, gamma=0.2)
+    largest = 0.4 / (0.04 + float(torch.linalg.svdvals(skew(module.A.detach(), 5))[0]) ** 2)
+    with pytest.warns(UserWarning, match=rf"h = 0.5, .* is {largest:g}"):
+        found = check_stability(module)
+    assert found.largest_h.tolist() == pytest.approx([largest])
 
 
 def test_where_nothing_is_known_there_is_no_warning():

@@ -78,6 +78,11 @@ class _Recurrent(nn.Module):
             state = torch.add(state, change, alpha=self.spec.epsilon)
         return self.classifier(state)
 
+    @property
+    def h(self) -> float:
+        """Length of a step, ε."""
+        return self.spec.epsilon
+
     def stability(self) -> Tensor | None:
         """Return ε over the largest stable ε = 2γ/(γ² + ‖A‖²), shape (1,), for σ' = 1; None with a gate, which varies."""
         if self.spec.gated:

@@ -11,6 +11,7 @@ from baselines.contract import Probe, ProbeContext
 from baselines.stable.along_depth import has_layers, spaced, step_length, twin
 
 TINY = torch.finfo(torch.float64).tiny  # stands for a gradient that vanished, so that it has a logarithm
+LEAST = 1e-140  # of a norm: the squares of what is smaller underflow
 
 
 class GradientProfile(Probe):
@@ -18,7 +19,8 @@ class GradientProfile(Probe):
 
     g_0/g_N is what becomes of the gradient on its way from the last state to the first: a network in which it vanishes or
     explodes cannot be trained. Gradients in the weights of a layer scale with its length h, and are divided by it: only then
-    can depths be compared. A network without layers yields nothing.
+    can depths be compared. A sample that is fitted so well that nothing is left of the gradient in the last state tells
+    nothing of its way back, and is left out. A network without layers yields nothing.
     """
 
     interval: int = 0
@@ -41,12 +43,15 @@ class GradientProfile(Probe):
         x, y = (spaced(part, self.samples) for part in context.splits.train)
         path, slopes = _backward(module, layers, x.double(), y, context.task)
         norms = torch.stack([slope.flatten(1).norm(dim=1) for slope in slopes])  # (N + 1, samples)
-        ratio = norms[0] / norms[-1].clamp(min=TINY)
-        found = {"ratio": ratio.median(), "ratio_max": ratio.max(), **_margin(module)}
-        h = step_length(module, layers[0])
+        norms = norms[:, ~(norms[-1] < LEAST)]  # NaN stays
+        found, h = _margin(module), step_length(module, layers[0])
+        if norms.numel():
+            ratio = norms[0] / norms[-1]
+            found |= {"ratio": ratio.median(), "ratio_max": ratio.max()}
         if h is None:
             return found
-        found["slope"] = _slope(norms, h).median()
+        if norms.numel():
+            found["slope"] = _slope(norms, h).median()
         for name, j in (("first_weights", 0), ("last_weights", len(layers) - 1)):
             found[name] = _weights(module, layers[j], path[j], slopes[j + 1]) / h
         return found

@@ -16,7 +16,8 @@ class MomentumResnet(ReversibleNetwork):
     M. Sander et al., "Momentum residual neural networks" (arXiv 2102.07870), with hσ(Ky + b), h = T/N, for their residual
     function. Its inverse multiplies rounding errors by 1/γ a layer, by γ^{−N} in all: with γ = 0.9 and float32 nothing is
     left of the first state at N = 200. The authors store what is lost in integer arithmetic, which is not done here; a
-    `reversible` network that would lose four digits or more is refused. K ~ N(0, gain²/width) at first.
+    `reversible` network that would lose four digits or more is refused. That is a bound for float32: half precision has
+    no four digits, so there only shallow networks are reversible. K ~ N(0, gain²/width) at first.
     """
 
     gamma: float = tunable(0.9, choices=(0.5, 0.9, 0.99))
