@@ -17,7 +17,8 @@ FAMILIES = {"sgd": "standard", "adamw": "standard", "caputo": "fractional", "fom
 def trial(key: str, status: str = "completed", fingerprint: str = "f1", **values) -> Row:
     """One row of `trials`, with defaults for what a test does not care about."""
     fixed = {
-        "grid": "toy", "stage": "eval", "alias": "", "task": "digits", "network": "mlp", "optimizer": "sgd", "seed": 0,
+        "grid": "toy", "protocol": "1.0", "stage": "eval", "alias": "", "task": "digits", "network": "mlp",
+        "optimizer": "sgd", "seed": 0,
         "tune": 0, "budget": 100.0, "budget_factor": 1.0,
         "precision": "float32", "schedule": "constant", "weight_decay": 0.0,
         "primary": "accuracy", "higher_is_better": True, "timing": "exclusive", "network_family": "standard",
