@@ -81,8 +81,9 @@ def expected_ranks(tried: dict[tuple[str, str], Array], methods: list[str], task
         everything = np.concatenate([tried[name, task] for name in methods])
         finite = everything[np.isfinite(everything)]
         worst = finite.min() if len(finite) else 0.0
-        sound = [np.where(np.isfinite(tried[name, task]), tried[name, task], worst) for name in methods]
-        best = np.array([[expected_best(values, n, True) for values in sound] for n in range(1, most + 1)])
+        best = np.array([
+            [expected_best(tried[name, task], n, True, floor=worst) for name in methods] for n in range(1, most + 1)
+        ])  # fmt: skip
         ranks += task_ranks(np.round(best, 9), True)
     return ranks / len(tasks)
 
@@ -133,9 +134,10 @@ def budget_blocks(results: Results) -> list[str]:
     return [
         heading, _crossings(found), markdown(header, rows), *left_out,
         f"*Best of n*: mean rank over {counted(len(found.tasks), 'task')} of the best validation score to expect from n of "
-        "a method's tuning trials, drawn with replacement; a failed trial counts as the worst of its task. *Selection bias*: "
-        "validation score of the chosen trial minus the mean over the fresh seeds of the evaluation, in standard deviations "
-        f"over those, mean over tasks; what a report of the tuned run itself would have gained. {source('tuning')}",
+        "a method's tuning trials, drawn with replacement; a failed trial counts as the worst of its task. *Selection "
+        "bias*: validation score of the chosen trial minus the mean over the fresh seeds of the evaluation, in standard "
+        f"deviations over those, mean over tasks; what a report of the tuned run itself would have gained. "
+        f"{source('tuning')}",
     ]  # fmt: skip
 
 

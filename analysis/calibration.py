@@ -82,7 +82,8 @@ def calibration_blocks(found: list[Calibration]) -> list[str]:
             "No method of this run ran twice, so it cannot say how often it would see a difference where there is none; the "
             "grids of this project repeat one method, which the same `run` command without `--only` includes.",
         ]
-    return ["## A/A calibration", *(_sentence(one) for one in found), f"{_NOTE} {source('repeats')}"]
+    note = _NOTE if any(one.p is not None for one in found) else ""
+    return ["## A/A calibration", *(_sentence(one) for one in found), f"{note} {source('repeats')}".strip()]
 
 
 def calibration_warning(found: list[Calibration]) -> list[str]:

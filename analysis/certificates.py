@@ -91,10 +91,10 @@ def certificate_blocks(found: Certificates, name: str = "") -> list[str]:
         name: of the run, for the command.
     """
     if not found.total:
-        run = f"results/runs/{name}" if name else "RUN"
         return [
-            "**Limit certificates:** none in this run, so nothing here is checked against theory; "
-            f"`python -m suite verify --out {run}` puts them there in seconds."
+            "**Limit certificates:** `verify --out` has not been run for this run, so that no method is checked against "
+            f"what theory says of it; `python -m suite verify --out {name or 'FOLDER'}`, with the folder of the run, does "
+            "so."
         ]
     if not found.failures:
         return [f"**Limit certificates:** all {found.total} hold. {source('failed_certificates')}"]

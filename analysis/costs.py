@@ -6,11 +6,11 @@ from typing import NamedTuple
 
 import duckdb
 import numpy as np
-import pandas as pd
 
 from analysis import stats
 from analysis.leaderboard import Board, cost_ratio, target_ratio
 from analysis.results import Results
+from analysis.stats import Array
 from analysis.tables import counted, markdown
 from analysis.views import question
 from analysis.wording import ratio, source
@@ -54,7 +54,11 @@ def costs(connection: duckdb.DuckDBPyConnection, board: Board) -> list[Cost]:
     frame = connection.sql(question("clocks")).df().set_index(["method", "task"]).sort_index()
     for clock in CLOCKS:
         frame[clock] = frame[clock].where(frame["has_target"].astype(bool))
-    tables = {name: frame.loc[name].reindex(board.tasks) for name in board.compared.methods}
+    columns = [*CLOCKS, *(f"whole_{clock}" for clock in CLOCKS), "packed", "peak_mb"]
+    tables = {}
+    for name in board.compared.methods:
+        rows = frame.loc[name].reindex(board.tasks)
+        tables[name] = {column: rows[column].to_numpy(float) for column in columns}
     base = tables[board.reference]
     return [_cost(name, table, base) for name, table in tables.items()]
 
@@ -83,16 +87,16 @@ def cost_blocks(results: Results) -> list[str]:
     ]  # fmt: skip
 
 
-def _cost(name: str, table: pd.DataFrame, base: pd.DataFrame) -> Cost:
+def _cost(name: str, table: dict[str, Array], base: dict[str, Array]) -> Cost:
     found = {
         clock: target_ratio(table[clock], table[f"whole_{clock}"], base[clock], base[f"whole_{clock}"], least)
         for clock, least in CLOCKS.items()
     }
-    aimed = int(table["gradients"].notna().sum())
-    reached = int((np.isfinite(table["gradients"]) | np.isfinite(base["gradients"])).sum())
+    aimed = np.count_nonzero(~np.isnan(table["gradients"]))
+    reached = np.count_nonzero(np.isfinite(table["gradients"]) | np.isfinite(base["gradients"]))
     return Cost(
         name, {clock: pair[0] for clock, pair in found.items()}, {clock: pair[1] for clock, pair in found.items()},
-        int(np.isinf(table["gradients"]).sum()), 2 * reached >= aimed,
+        int(np.isinf(table["gradients"]).sum()), bool(2 * reached >= aimed),
         cost_ratio(table["whole_seconds"], base["whole_seconds"]), cost_ratio(table["peak_mb"], base["peak_mb"]),
         bool(table["packed"].any() or base["packed"].any()),
     )  # fmt: skip

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import duckdb
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from analysis import stats
 from analysis.pairwise import Pairs, compared
@@ -217,7 +218,7 @@ def _row(common: pd.DataFrame, name: str, tasks: list[str], mean_rank: float, re
     if reference is not None:
         base = common.loc[reference].loc[tasks]
         row["packed"] |= bool(base["packed"].any())  # then the ratio is not comparable either
-        row |= {cost: cost_ratio(rows[cost], base[cost]) for cost in ("seconds", "peak_mb")}
+        row |= {cost: cost_ratio(rows[cost].to_numpy(float), base[cost].to_numpy(float)) for cost in ("seconds", "peak_mb")}
         sides = [
             part[column].where(part["target"].notna()) for part in (rows, base) for column in ("median_to_target", "budget")
         ]
@@ -237,35 +238,36 @@ def _reference(common: pd.DataFrame, names: list[str]) -> str | None:
 
 
 def target_ratio(
-    values: pd.Series, whole: pd.Series, base: pd.Series, base_whole: pd.Series, least: float = 1.0
+    values: stats.Array, whole: stats.Array, base: stats.Array, base_whole: stats.Array, least: float = 1.0
 ) -> tuple[stats.Ratio, str]:
     """Return the ratio over tasks of what two methods took to the target, and which bound misses make it.
 
     A miss counts as the whole budget. A task on which neither method reaches its target says nothing and is left out.
 
     Args:
-        values: by task, infinite where the method missed the target, NaN where nothing is known.
-        whole: by task, what its whole budget takes.
-        base: of the reference.
-        base_whole: likewise.
+        values: (tasks,) infinite where the method missed the target, NaN where there is none.
+        whole: (tasks,) what its whole budget takes.
+        base: (tasks,) of the reference.
+        base_whole: (tasks,) likewise.
         least: what a target met by the first parameters counts as: one gradient, or step.
     """
-    some = values.notna() & base.notna() & (np.isfinite(values) | np.isfinite(base))
-    own, other = (np.minimum(part, most)[some] for part, most in ((values, whole), (base, base_whole)))
-    own, other = np.maximum(own, least), np.maximum(other, least)
-    return cost_ratio(own[np.isfinite(own)], other[np.isfinite(own)]), _bound(np.isinf(values)[some], np.isinf(base)[some])
+    values, whole, base, base_whole = (np.asarray(side, float) for side in (values, whole, base, base_whole))
+    some = ~np.isnan(values) & ~np.isnan(base) & (np.isfinite(values) | np.isfinite(base))
+    own, other = (np.maximum(np.minimum(*pair), least)[some] for pair in ((values, whole), (base, base_whole)))
+    return cost_ratio(own, other), _bound(np.isinf(values[some]), np.isinf(base[some]))
 
 
-def _bound(missed: pd.Series, base_missed: pd.Series) -> str:
+def cost_ratio(values: stats.Array, base: stats.Array) -> stats.Ratio:
+    """Return the ratio over tasks of a cost, where both are known; (tasks,) each."""
+    own, other = np.asarray(values, float), np.asarray(base, float)
+    both = (own > 0) & (other > 0) & np.isfinite(own) & np.isfinite(other)
+    return stats.geometric_ratio(own[both], other[both])
+
+
+def _bound(missed: NDArray[np.bool_], base_missed: NDArray[np.bool_]) -> str:
     """`≥` where only the method missed targets, `≤` where only the reference did, `~` where both did."""
     own, other = bool((missed & ~base_missed).any()), bool((base_missed & ~missed).any())
     return "~" if own and other else "≥" if own else "≤" if other else ""
-
-
-def cost_ratio(values: pd.Series, base: pd.Series) -> stats.Ratio:
-    """Return the ratio over tasks of a cost that is known, where both are."""
-    both = (values > 0) & (base > 0)
-    return stats.geometric_ratio(values[both].to_numpy(float), base[both].to_numpy(float))
 
 
 def _floats(values: object) -> stats.Array:

@@ -92,7 +92,8 @@ def _verdict(board: Board) -> list[str]:
     warning = f"**{board.compared.warning[0].upper()}{board.compared.warning[1:]}.** " if board.compared.warning else ""
     return [
         f"{warning}{told_apart(board)}",
-        f"*Against the first*: {board.compared.procedure} over all pairs of methods{exact * (board.compared.procedure == MAX_T)}; "
+        f"*Against the first*: {board.compared.procedure} over all pairs of methods"
+        f"{exact * (board.compared.procedure == MAX_T)}; "
         "p is 1 where more pairs of seeds favour the other method. All methods alike over tasks: Iman–Davenport "
         f"F = {number(board.omnibus.f, 3)}, p {p_value(board.omnibus.p, '= ')}.",
     ]  # fmt: skip

@@ -72,14 +72,16 @@ def policy_blocks(results: Results) -> list[str]:
     start = {str(task): float(value) for task, value in results.connection.sql(question("start")).fetchall()}
     found = policies(board, results.scores, results.higher, start)
     rows = [_row(one, board) for one in found]
-    verdict = f"**Conclusion stable under three ways to count failed runs: {'yes' if stable(found) else 'no'}.**"
+    ways = {1: "the one way", 2: "the two ways", 3: "three ways"}[sum(one.compared is not None for one in found)]
+    possible = "" if all(one.compared for one in found) else " that can be looked at"
+    verdict = f"**Conclusion stable under {ways} to count failed runs{possible}: {'yes' if stable(found) else 'no'}.**"
     header = ["a failed run", "tasks", "leads", "shown to be worse", "largest change of place"]
     return [
         f"{verdict} {_why(found)}".strip(), markdown(header, rows, left=1),
-        f"*{WORST.capitalize()}*: worse than every other run, as in the table above. *{DROPPED.capitalize()}*: tasks on which "
-        f"a ranked method had one are left out. *{CONSTANT.capitalize()}*: it scores what no training does, the median over "
-        "the trials of a task of the validation metric before their first step, about that of the best constant or of "
-        f"chance. {source('leaderboard', 'start')}",
+        f"*{WORST.capitalize()}*: worse than every other run, as in the table above. *{DROPPED.capitalize()}*: tasks on "
+        f"which a ranked method had one are left out. *{CONSTANT.capitalize()}*: it scores what no training does, the "
+        "median over the trials of a task of the validation metric before their first step, about that of the best "
+        f"constant or of chance. {source('leaderboard', 'start')}",
     ]  # fmt: skip
 
 

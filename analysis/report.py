@@ -9,7 +9,7 @@ from pathlib import Path
 import duckdb
 
 from analysis.budgets import budget_blocks
-from analysis.calibration import calibration_blocks, calibration_warning, calibrations
+from analysis.calibration import calibration_blocks, calibration_warning
 from analysis.claims_page import claims_blocks
 from analysis.costs import cost_blocks
 from analysis.coverage import coverage_blocks
@@ -30,8 +30,8 @@ def write_report(runs: Mapping[str, duckdb.DuckDBPyConnection] | duckdb.DuckDBPy
     """Write `leaderboard.md`, the same as `index.html`, and the figures; an unfinished run says what is missing.
 
     Args:
-        runs: a connection of `analysis.query.connect`, or several by the names of their runs: then claims are judged over all
-            of them, and each run has a section of its own, with its name before those of its figures.
+        runs: a connection of `analysis.query.connect`, or several by the names of their runs: then claims are judged over
+            all of them, and each run has a section of its own, with its name before those of its figures.
         to: folder, created if need be.
 
     Returns:
@@ -79,7 +79,7 @@ def _page(found: Sequence[Results], figures: Mapping[str, Mapping[str, object]])
 def _warnings(run: Results) -> list[str]:
     """What a reader has to know before any number."""
     warnings = [f"**Warning:** {run.refused}"] if run.refused and len(run.cells) == 0 else []
-    return [*warnings, *calibration_warning(calibrations(run.connection)), *run_warnings(run.connection)]
+    return [*warnings, *calibration_warning(run.calibrations), *run_warnings(run.connection)]
 
 
 def _sections(run: Results, figures: list[str]) -> list[str]:
@@ -90,7 +90,7 @@ def _sections(run: Results, figures: list[str]) -> list[str]:
     ]
     over_tasks = over_tasks_blocks(run)
     return [
-        *(calibration_blocks(calibrations(run.connection)) if len(run.cells) else []),
+        *(calibration_blocks(run.calibrations) if len(run.cells) else []),
         *over_tasks, *ranks, *policy_blocks(run), *opinion_blocks(run), *(budget_blocks(run) if len(run.cells) else []),
         *per_task_blocks(run.cells, curves), *cost_blocks(run), *family_blocks(run.connection, figures),
         *coverage_blocks(run.cells), *failure_blocks(run.connection), *provenance_blocks(run.connection),

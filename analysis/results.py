@@ -8,6 +8,7 @@ import duckdb
 import pandas as pd
 
 from analysis import leaderboard
+from analysis.calibration import Calibration, calibrations
 from analysis.certificates import Certificates, certificates
 from analysis.leaderboard import Board, Scores, directions, scores
 from analysis.tables import listed
@@ -22,6 +23,7 @@ class Results(NamedTuple):
         connection: of `analysis.query.connect`.
         cells: of `leaderboard.cells`.
         board: over tasks; None for a run without evaluated trials, and where nothing may be compared.
+        calibrations: of the methods that ran twice.
         certificates: what `verify` has left in the run.
         refused: why nothing may be compared, in a sentence; empty otherwise.
     """
@@ -30,6 +32,7 @@ class Results(NamedTuple):
     connection: duckdb.DuckDBPyConnection
     cells: pd.DataFrame
     board: Board | None
+    calibrations: list[Calibration]
     certificates: Certificates
     refused: str
 
@@ -57,7 +60,7 @@ def results(connection: duckdb.DuckDBPyConnection, name: str = "") -> Results:
         cells = leaderboard.ranked(cells, proofs.failed)
     refused = _refused(connection)
     board = None if refused or cells.empty else leaderboard.board(cells, proofs.failed)
-    return Results(name, connection, cells, board, proofs, refused)
+    return Results(name, connection, cells, board, calibrations(connection), proofs, refused)
 
 
 def _refused(connection: duckdb.DuckDBPyConnection) -> str:
