@@ -73,6 +73,23 @@ def _one(t: int, network: str, optimizer: str, seed: int, skill: float, failed: 
     )  # fmt: skip
 
 
+def seeds(scores, optimizer="sgd", task="digits", **values):
+    """Evaluation rows of one method on one task; None is a failed run."""
+    prefix = f"{task}-{optimizer}-{values.get('stage', '')}{values.get('alias', '')}"
+    fixed = {"optimizer_name": optimizer, "task": task, "steps": 100, **values}
+    return [
+        trial(
+            f"{prefix}-{seed}",
+            "diverged" if x is None else "completed",
+            seed=seed,
+            optimizer=optimizer,
+            test_at_best=x,
+            **fixed,
+        )
+        for seed, x in enumerate(scores)
+    ]
+
+
 # an optimizer outside the tree
 SIGN_DESCENT = """
 import torch

@@ -10,6 +10,7 @@ from analysis.query import connect
 from analysis.report import write_report
 from suite.store import Store
 from tests.synthetic import FAMILIES, metric, run, trial
+from tests.synthetic import seeds as _seeds
 
 NAMES = [f"{name}" for name in FAMILIES]
 SPENT = "seeds and a budget of 100 gradient equivalents a trial"
@@ -39,23 +40,6 @@ def _table(page: str, heading: str, index: int = 0) -> list[dict[str, str]]:
 def _cells(tmp_path, rows):
     with _connect(tmp_path, rows) as connection:
         return leaderboard.cells(connection)
-
-
-def _seeds(scores, optimizer="sgd", task="digits", **values):
-    """Evaluation rows of one method on one task; None is a failed run."""
-    prefix = f"{task}-{optimizer}-{values.get('stage', '')}"
-    fixed = {"optimizer_name": optimizer, "task": task, "steps": 100, **values}
-    return [
-        trial(
-            f"{prefix}-{seed}",
-            "diverged" if x is None else "completed",
-            seed=seed,
-            optimizer=optimizer,
-            test_at_best=x,
-            **fixed,
-        )
-        for seed, x in enumerate(scores)
-    ]
 
 
 @pytest.fixture(autouse=True)
