@@ -17,8 +17,11 @@ def claims_blocks(runs: Mapping[str, duckdb.DuckDBPyConnection]) -> list[str]:
     """Return what some runs say of the claims, as blocks of Markdown; without rows of any, which grids have them.
 
     Args:
-        runs: by name. Each claim is judged in one of them, and corrected over the claims of its family in all.
+        runs: by name; only such as may be compared. Each claim is judged in one of them, and corrected over the claims of
+            its family in all.
     """
+    if not runs:
+        return ["## Claims", "None is judged: no run has numbers that are comparable."]
     judged = judged_over(runs)
     there = [verdict for verdict in judged if verdict.repetitions]
     blocks = ["## Claims", _counted(there, len(judged))]
@@ -34,12 +37,10 @@ def judged_over(runs: Mapping[str, duckdb.DuckDBPyConnection], asked: Iterable[C
 
 
 def _judged(runs: Mapping[str, duckdb.DuckDBPyConnection], claim: Claim) -> Verdict:
-    found = Verdict(claim, "undecided", None, "", None, None, None, 0, 0, 0, f"rows of --grid {claim.grid}")
-    for name in sorted(runs, key=lambda name: (name != claim.grid, not name.startswith(claim.grid))):
-        found = judge(runs[name], claim)
-        if found.repetitions:
-            break
-    return found
+    order = sorted(runs, key=lambda name: (name != claim.grid, not name.startswith(claim.grid)))
+    found = (judge(runs[name], claim) for name in order)
+    first = next(found)
+    return first if first.repetitions else next((other for other in found if other.repetitions), first)
 
 
 _NOTE = (

@@ -99,7 +99,7 @@ def test_three_policies_by_hand():
     board = type("Board", (), {"compared": compare(scores, ["a", "b", "c"], list("xyz"), higher), "tasks": list("xyz")})()
     found = {one.name: one for one in policies(board, scores, higher, {"z": 0.25})}
     assert found[WORST].compared.ranks.tolist() == [[1, 2, 3], [1, 2, 3], [3, 1, 2]]
-    assert found[WORST].compared.leaders == ["a"] or found[WORST].compared.leaders == ["b"]
+    assert found[WORST].compared.leaders == ["a", "b"]
     assert (found[DROPPED].tasks, found[DROPPED].compared.ranks.tolist()) == (["x", "y"], [[1, 2, 3], [1, 2, 3]])
     assert found[CONSTANT].compared.ranks[2].tolist() == [2, 1, 3]  # 0.25 lies between 0.3 and 0.2
 
@@ -189,7 +189,10 @@ def test_methods_without_tuning_are_left_out_with_a_word(read):
     rows = tuning_run(("a", [0.1, 0.2], [0.5, 0.6]), ("b", [0.3, 0.2], [0.5, 0.6]))
     blocks = budget_blocks(read(rows + seeds([0.5], "c", "a")))
     assert "Left out, as they were not tuned on all of these tasks: `c on mlp`." in blocks
-    assert "nothing can be said of smaller budgets" in budget_blocks(read(seeds([0.5], "d", "z")))[1] or True
+
+
+def test_without_tuning_nothing_is_said_of_smaller_budgets(read):
+    assert "nothing can be said of smaller budgets" in budget_blocks(read(seeds([0.5], "sgd")))[1]
 
 
 # second opinion
@@ -222,7 +225,7 @@ def test_half_and_half_is_undecided():
 def test_interquartile_means_have_start_and_target_as_their_scale():
     scores = {("a", "x"): np.array([0.5, 0.5, 0.5, 9.0]), ("a", "y"): np.array([2.0, 2.0, 2.0, np.inf])}
     row = iqms(scores, ["a"], ["x", "y"], np.array([0.0, 4.0]), np.array([1.0, 0.0])).iloc[0]
-    assert (row.iqm, row.low) == (0.5, pytest.approx(0.5, abs=0.5))
+    assert (row.iqm, row.low) == (0.5, -np.inf)  # one run in eight failed: less than a quarter, but not in every draw
 
 
 def test_three_tasks_have_no_second_opinion(read):
@@ -253,15 +256,12 @@ def test_ratios_on_every_clock(read):
 def test_a_miss_is_a_bound_at_the_budget_and_both_missing_is_undecided(read):
     rows = [row for t, task in enumerate(TASKS) for row in clocked("sgd", task, 50 if t < 6 else None)]
     rows += [row for task in TASKS for row in clocked("never", task, None)]
-    rows += [row for t, task in enumerate(TASKS) for row in clocked("rare", task, 50 if t < 1 else None)]
     run = read(rows)
     found = {one.method: one for one in costs(run.connection, run.board)}
     never = found["never on mlp"]
     assert (never.bounds["steps"], round(never.ratios["steps"].ratio, 9), never.missed) == ("≥", 2.0, 8)
     assert never.decided
-    rows += [row for row in rows if row.values["optimizer"] == "none"]
-    page = "\n".join(cost_blocks(run))
-    assert "| never on mlp |          ≥2 |" in page or "≥2" in page
+    assert "≥2" in cost_blocks(run)[2]
 
 
 def test_costs_of_methods_that_both_miss_most_targets_are_undecided(read):
