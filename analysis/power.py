@@ -16,6 +16,7 @@ REPLICATES = 400
 PLENTY = 12  # tasks above which random flips take the place of all of them in a simulation
 FLIPS = 2047  # then; the least p is 1 / 2048
 MORE_TASKS, MORE_SEEDS = 2, 4  # what the advice weighs against each other
+HARDLY = 0.95  # of an effect: seeds that leave more than this of it are not worth their runs
 POWER = 0.8
 STEPS = np.geomspace(2.5, 16.0, 9)  # effects of the power curve of an advice, in standard errors of a difference of means
 
@@ -162,7 +163,12 @@ def advice(
         seed_sd: likewise.
         logarithmic: whether both are of log times; effects are then told in per cent of speed.
         replicates: of the simulation.
+
+    Raises:
+        ValueError: no spread at all; then every difference would be found.
     """
+    if not method_task_sd + seed_sd > 0:
+        raise ValueError(f"standard deviations {method_task_sd:g} and {seed_sd:g}; give those of a pilot whose runs differ")
     design = f"{tasks} tasks × {methods} methods × {seeds} seeds"
     if tasks < FEWEST:
         missing = f"add {_count(FEWEST - tasks, 'task')} for paired t tests, {EXACT - tasks} for an exact test"
@@ -182,7 +188,7 @@ def advice(
     runs = MORE_TASKS * methods * seeds, MORE_SEEDS * tasks * methods
     lines.append(
         f"with {MORE_TASKS} more tasks ({runs[0]} runs) it detects {_effect(wide, logarithmic)}, with {MORE_SEEDS} more "
-        f"seeds ({runs[1]} runs) {_effect(deep, logarithmic)}: add {_better(now, wide, deep, *runs)} first"
+        f"seeds ({runs[1]} runs) {_effect(deep, logarithmic)}: {_choice(now, deep)}"
     )
     return lines
 
@@ -210,15 +216,15 @@ def _detectable(
 def _effect(effect: float | None, logarithmic: bool) -> str:
     if effect is None:
         return "no difference of plausible size"
-    return f"a speed difference of {100 * np.expm1(effect):.2g} %" if logarithmic else f"a difference of {effect:.2g}"
+    size = f"{float(f'{100 * np.expm1(effect) if logarithmic else effect:.2g}'):g}"  # two digits, no exponent
+    return f"a speed difference of {size} %" if logarithmic else f"a difference of {size}"
 
 
-def _better(now: float | None, wide: float | None, deep: float | None, wide_runs: int, deep_runs: int) -> str:
-    """Return what shrinks the least effect more for each run that it costs."""
-    if wide is None or deep is None:
-        return "seeds" if wide is None and deep is not None else "tasks"
-    gains = [np.log((now or 2 * max(wide, deep)) / effect) / runs for effect, runs in ((wide, wide_runs), (deep, deep_runs))]
-    return "tasks" if gains[0] >= gains[1] else "seeds"
+def _choice(now: float | None, deep: float | None) -> str:
+    """Return whether seeds are an alternative: they shrink the noise within tasks only, tasks shrink all of it."""
+    if deep is None or (now is not None and deep > HARDLY * now):
+        return "add tasks, more seeds change little"
+    return f"add {MORE_TASKS} tasks or {MORE_SEEDS} seeds"
 
 
 def _count(number: int, noun: str) -> str:

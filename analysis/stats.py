@@ -186,7 +186,7 @@ def sign_flip_max_t(differences: Array, flips: int = FLIPS, seed: int = 0, exact
     scale = tasks * np.sqrt(np.mean(d**2, axis=0))
     unit = (d / np.where(scale > 0, scale, 1.0)).reshape(tasks, pairs, families)
     u = np.abs(unit.sum(axis=0))
-    threshold = u * (1 - 1e-9 * (1 - u**2) - 1e-12)  # T up to a billionth: rounding must not break ties with itself
+    threshold = u * (1 - 1e-9 * (1 - u**2)) - 1e-12  # T but for a billionth: rounding must not break ties with itself
     flat, rows = unit.reshape(tasks, pairs * families), max(32, _CELLS // max(1, pairs * families))
     signs = _exact_flips(tasks, rows) if tasks <= exact_tasks else _random_flips(tasks, flips, seed, rows)
     parts = [_largest(chunk @ flat, pairs, families) for chunk in signs]

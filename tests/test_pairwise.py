@@ -120,6 +120,12 @@ def test_the_number_of_tasks_chooses_the_procedure(generator, tasks, procedure, 
     np.testing.assert_array_equal(found.p, expected)
 
 
+def test_a_difference_at_its_bound_is_not_normal():
+    d = np.column_stack([[0.5, 0.5, 0.49, 0.48], [0.5, 0.499, 0.49, 0.48]])
+    assert (holm(paired_t(d)) < 0.001).all()
+    np.testing.assert_allclose(compared(d, [(0, 1), (0, 2)]).p, [2 / 2**4, 2 * paired_t(d)[1]])
+
+
 def test_compared_drops_nothing_and_miscounts_nothing():
     d = np.ones((8, 1))
     d[2] = -np.inf
