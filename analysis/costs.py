@@ -69,7 +69,10 @@ def cost_blocks(results: Results) -> list[str]:
     if board is None or len(board.table) < 2:
         return []
     if board.reference is None:
-        return ["## Costs", "Neither `sgd` nor `adamw` ran on all tasks, which costs are compared with; see each task."]
+        return [
+            "## Costs",
+            "Costs are compared with those of the method that runs twice, or of `sgd` or `adamw`; none of them is ranked.",
+        ]
     found, base = costs(results.connection, board), board.reference
     header = [
         "method",

@@ -16,6 +16,9 @@ def coverage_blocks(cells: pd.DataFrame) -> list[str]:
     """
     if cells.empty:
         return []
+    sizes = cells.groupby("task")["method"].nunique()
+    few = sorted(sizes[sizes < sizes.median() / 2].index)
+    cells = cells[~cells["task"].isin(few)]
     n, failures = (
         cells.pivot(index="method", columns="task", values=name).fillna(0).astype(int) for name in ("n", "failures")
     )
@@ -24,6 +27,8 @@ def coverage_blocks(cells: pd.DataFrame) -> list[str]:
     if (n != usual).to_numpy().any() or failures.to_numpy().any():
         rows = [[str(name), *(_cell(n.loc[name, t], failures.loc[name, t]) for t in n.columns)] for name in n.index]
         blocks += [markdown(["method", *map(str, n.columns)], rows), "Evaluated seeds; in brackets how many of them failed."]
+    if few:
+        blocks += [f"Left aside, as few methods ran there: {counted(len(few), 'task')} ({', '.join(map(str, few))})."]
     return blocks
 
 

@@ -65,7 +65,7 @@ def failure_blocks(connection: duckdb.DuckDBPyConnection) -> list[str]:
         [one.method, one.task, _counts(one.stages), _counts(one.ends), *_first(one.cards), one.key[:10]]
         for one in found[:SHOWN]
     ]
-    more = [f"{counted(len(found) - SHOWN, 'more group')} with fewer failed evaluations."] if len(found) > SHOWN else []
+    more = [f"Not shown: {counted(len(found) - SHOWN, 'more group')}."] if len(found) > SHOWN else []
     header = ["method", "task", "trials", "ended", "first out of range", "at step", "one of them"]
     return [
         "## Failed trials", f"{counted(total, 'trial')} failed, {evaluated} of them evaluations; by method and task:",

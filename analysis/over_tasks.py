@@ -11,7 +11,7 @@ from analysis.leaderboard import FEWEST_TASKS, LEVEL, MIN_TASKS, Board
 from analysis.pairwise import MAX_T
 from analysis.results import Results
 from analysis.stats import least_p
-from analysis.tables import counted, listed, markdown, number
+from analysis.tables import counted, markdown, number
 from analysis.wording import FEW, OVERSPENT, p_value, quoted, source, spent
 
 _LISTED = 12  # names in a sentence
@@ -62,9 +62,12 @@ def _row(row: pd.Series, board: Board, overspent: bool, found: Badge, i: int) ->
 def _badge_note(board: Board, found: Badge) -> str:
     """Say what the first place hangs on."""
     names, task_names = quoted(list(board.table["method"])), quoted(board.tasks)
-    hangs = [f"without {listed([task_names[t] for t in found.tasks[:FEW]])}"] if found.tasks else []
-    hangs += [f"without the method {listed([names[m] for m in found.methods[:FEW]])}"] if found.methods else []
-    stays = f"another method leads {' or '.join(hangs)}" if hangs else "no single task or method less changes who leads"
+    hangs = [task_names[t] for t in found.tasks[:FEW]] + [f"the method {names[m]}" for m in found.methods[:FEW]]
+    stays = (
+        f"another method leads without {' or without '.join(hangs)}"
+        if hangs
+        else "no single task or method less changes who leads"
+    )
     return (
         "*P(best)*, *place*: share of first places and 95 % interval over draws of the tasks with replacement; "
         f"{stays}. *Wins*: tasks on which no method has a better median. {source('leaderboard')}"

@@ -78,8 +78,7 @@ def _page(found: Sequence[Results], figures: Mapping[str, Mapping[str, object]])
 
 def _warnings(run: Results) -> list[str]:
     """What a reader has to know before any number."""
-    warnings = [f"**Warning:** {run.refused}"] if run.refused and len(run.cells) == 0 else []
-    return [*warnings, *calibration_warning(run.calibrations), *run_warnings(run.connection)]
+    return [*calibration_warning(run.calibrations), *run_warnings(run.connection)]
 
 
 def _sections(run: Results, figures: list[str]) -> list[str]:

@@ -253,6 +253,12 @@ def test_ratios_on_every_clock(read):
     assert (fast.missed, fast.whole.ratio, fast.memory.ratio) == (0, pytest.approx(1.0), pytest.approx(1.0))
 
 
+def test_costs_are_compared_with_the_method_that_runs_twice(read):
+    rows = [row for task in TASKS for row in clocked("sgd", task, 50) + clocked("base", task, 25)]
+    run = read(rows + [row for task in TASKS for row in seeds([0.5], "base", task, alias="A/A")])
+    assert run.board.reference == "base on mlp"
+
+
 def test_a_miss_is_a_bound_at_the_budget_and_both_missing_is_undecided(read):
     rows = [row for t, task in enumerate(TASKS) for row in clocked("sgd", task, 50 if t < 6 else None)]
     rows += [row for task in TASKS for row in clocked("never", task, None)]
@@ -295,6 +301,13 @@ def test_coverage_names_what_is_missing(read):
     assert blocks[2].splitlines()[-1].split("|")[-2].strip() == "5 (1)"
     absent = coverage_blocks(run.cells[~((run.cells["task"] == "task7") & (run.cells["optimizer"] == "b"))])
     assert absent[1].startswith("1 of 16 pairs of method and task have no row (`b on mlp`).")
+
+
+def test_tasks_of_few_methods_stand_aside(read):
+    rows = noisy("a") + noisy("b") + noisy("c") + noisy("d") + seeds([0.5] * 6, "d", "odd")
+    blocks = coverage_blocks(read(rows).cells)
+    assert blocks[1].startswith("Nothing is missing: 4 methods on 8 tasks")
+    assert blocks[-1] == "Left aside, as few methods ran there: 1 task (odd)."
 
 
 def test_a_complete_run_says_so_without_a_table(read):

@@ -23,7 +23,7 @@ WITH timed AS (
     FROM timed GROUP BY ALL
 )
 SELECT
-    cells.*,
+    cells.*, method IN (SELECT r.method FROM repeats AS r) AS repeated,
     coalesce(reached.reached, 0) AS reached,
     coalesce(reached.to_target, []::DOUBLE[]) AS to_target
 FROM cells
