@@ -128,8 +128,13 @@ def symmetric(values: Array, controls: Array) -> Array:
 
 
 def verdicts(connection: duckdb.DuckDBPyConnection, asked: Iterable[Claim] | None = None) -> list[Verdict]:
-    """Return what a run says of each claim; p values are adjusted over the claims of a family that can be decided (Holm)."""
-    judged = [judge(connection, claim) for claim in (claims() if asked is None else asked)]
+    """Return what a run says of each claim, adjusted over the claims of its family."""
+    return adjusted([judge(connection, claim) for claim in (claims() if asked is None else asked)])
+
+
+def adjusted(judged: list[Verdict]) -> list[Verdict]:
+    """Return verdicts with p values adjusted over the claims of their family that can be decided (Holm)."""
+    judged = list(judged)
     for family in {verdict.claim.family for verdict in judged}:
         open_ones = [i for i, v in enumerate(judged) if v.claim.family == family and v.p is not None]
         adjusted = holm(np.array([judged[i].p for i in open_ones], float))

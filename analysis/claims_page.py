@@ -3,24 +3,44 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Mapping
 
 import duckdb
 
-from analysis.claims import CERTIFICATE, LEVEL, Verdict, verdicts
+from analysis.claims import CERTIFICATE, LEVEL, Claim, Verdict, adjusted, claims, judge
 from analysis.tables import counted, listed, markdown, number
 
 WORDS = ("supported", "refuted", "undecided")
 
 
-def claims_blocks(connection: duckdb.DuckDBPyConnection) -> list[str]:
-    """Return what a run says of the claims, as blocks of Markdown; a run without rows of any says which grids have them."""
-    judged = verdicts(connection)
+def claims_blocks(runs: Mapping[str, duckdb.DuckDBPyConnection]) -> list[str]:
+    """Return what some runs say of the claims, as blocks of Markdown; without rows of any, which grids have them.
+
+    Args:
+        runs: by name; only such as may be compared. Each claim is judged in one of them, and corrected over the claims of
+            its family in all.
+    """
+    if not runs:
+        return ["## Claims", "None is judged: no run has numbers that are comparable."]
+    judged = judged_over(runs)
     there = [verdict for verdict in judged if verdict.repetitions]
     blocks = ["## Claims", _counted(there, len(judged))]
     if there:
         header = ["claim", "verdict", "on", "what would decide it", "value / control", "must be", "95 % interval", "n", "p"]
         blocks += [markdown(header, [_row(verdict) for verdict in there], left=4), _NOTE]
     return blocks
+
+
+def judged_over(runs: Mapping[str, duckdb.DuckDBPyConnection], asked: Iterable[Claim] | None = None) -> list[Verdict]:
+    """Return the verdict on each claim, from the run that has its rows: that of the grid it names, if that does."""
+    return adjusted([_judged(runs, claim) for claim in (claims() if asked is None else asked)])
+
+
+def _judged(runs: Mapping[str, duckdb.DuckDBPyConnection], claim: Claim) -> Verdict:
+    order = sorted(runs, key=lambda name: (name != claim.grid, not name.startswith(claim.grid)))
+    found = (judge(runs[name], claim) for name in order)
+    first = next(found)
+    return first if first.repetitions else next((other for other in found if other.repetitions), first)
 
 
 _NOTE = (

@@ -2,17 +2,56 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping, Sequence
+from itertools import combinations
 from typing import NamedTuple
 
 import duckdb
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from analysis import stats
+from analysis.pairwise import Pairs, compared
 from analysis.views import question
 
-REFERENCES = ("sgd", "adamw")  # optimizers that costs are compared with, the first that ran everywhere
-MIN_TASKS = 6  # with fewer, no test over tasks can reach 5 %
+REFERENCES = ("sgd", "adamw")  # optimizers that costs are compared with where no method is repeated
+LEVEL = 0.05
+FEWEST_TASKS = 4  # with fewer nothing over tasks is tested at all
+MIN_TASKS = 6  # with fewer, no test over tasks that assumes nothing of their distribution can reach 5 %
+
+Scores = Mapping[tuple[str, str], stats.Array]  # by method and task, over seeds
+
+
+class Comparison(NamedTuple):
+    """Methods ranked over the same tasks, best first.
+
+    Attributes:
+        methods: in the order of their mean ranks.
+        ranks: (tasks, methods) ranks of the median scores.
+        omnibus: Iman–Davenport; None where nothing over tasks is tested.
+        adjusted: p value of each method against the first, adjusted over all pairs; None likewise.
+        procedure: the test that made them.
+        warning: what to think of it; empty where there is nothing to warn of.
+    """
+
+    methods: list[str]
+    ranks: stats.Array
+    omnibus: stats.Omnibus | None
+    adjusted: dict[str, float] | None
+    procedure: str
+    warning: str
+
+    @property
+    def leaders(self) -> list[str]:
+        """The methods that share the best mean rank."""
+        means = self.ranks.mean(axis=0) if len(self.ranks) else np.empty(0)
+        return [name for name, mean in zip(self.methods, means, strict=False) if np.isclose(mean, means[0])]
+
+    @property
+    def worse(self) -> list[str]:
+        """The methods that the first is shown to beat."""
+        return [name for name, p in (self.adjusted or {}).items() if p <= LEVEL]
 
 
 class Board(NamedTuple):
@@ -22,22 +61,35 @@ class Board(NamedTuple):
         tasks: on which all ranked methods have rows; those with less than half as many methods as usual are left aside.
         aside: those.
         table: one row a method, best first: mean_rank, wins, failures, n, reached (of aimed), spent, and ratios to
-            `reference`.
-        ranks: (tasks, methods) ranks among the ranked methods, in the order of `tasks` and `table`.
+            `reference`: to_target (with its bound) in gradients, seconds (whether packed) and peak_mb of a whole trial.
+        compared: how the order came about, its methods as in `table`, its tasks as in `tasks`.
         left_out: methods that ran on some of the tasks only, with how many.
+        unranked: methods that are not ranked for another reason.
         reference: the method that costs are relative to, or None.
-        omnibus: Iman–Davenport, None for fewer than `MIN_TASKS` tasks.
-        adjusted: max-T p value of each method against the first of `table`, None likewise.
     """
 
     tasks: list[str]
     aside: list[str]
     table: pd.DataFrame
-    ranks: stats.Array
+    compared: Comparison
     left_out: dict[str, int]
+    unranked: list[str]
     reference: str | None
-    omnibus: stats.Omnibus | None
-    adjusted: dict[str, float] | None
+
+    @property
+    def ranks(self) -> stats.Array:
+        """(tasks, methods) ranks among the ranked methods, in the order of `tasks` and `table`."""
+        return self.compared.ranks
+
+    @property
+    def adjusted(self) -> dict[str, float] | None:
+        """P values against the first method, adjusted over all pairs; None for too few tasks."""
+        return self.compared.adjusted
+
+    @property
+    def omnibus(self) -> stats.Omnibus | None:
+        """Iman–Davenport; None for too few tasks."""
+        return self.compared.omnibus
 
 
 def cells(connection: duckdb.DuckDBPyConnection) -> pd.DataFrame:
@@ -56,64 +108,129 @@ def cells(connection: duckdb.DuckDBPyConnection) -> pd.DataFrame:
     for name in stats.MedianInterval._fields:
         frame[name] = pd.Series([getattr(interval, name) for interval in intervals], index=frame.index, dtype=float)
     frame["median"] = stats.significant(frame["median"].to_numpy(float))  # the mean of the middle two has a digit more
-    cost = frame["median"] * np.where(worst < 0, -1.0, 1.0)
-    frame["rank"] = cost.groupby(frame["task"]).rank(method="average") if len(frame) else pd.Series(dtype=float)
-    frame["rank"] = frame["rank"].where(frame.groupby("task")["method"].transform("size") > 1)
     frame["median_to_target"] = [float(np.median(t)) if len(t) else np.nan for t in map(_floats, frame["to_target"])]
-    return frame
+    return ranked(frame)
 
 
-def board(frame: pd.DataFrame) -> Board:
-    """Return the comparison over tasks of all methods that have rows on each of them."""
+def ranked(frame: pd.DataFrame, unranked: Collection[str] = ()) -> pd.DataFrame:
+    """Return the cells with the rank of each method within its task, none for those that are not to be ranked."""
+    cost = frame["median"] * np.where(frame["higher_is_better"].astype(bool), -1.0, 1.0)
+    cost = cost.where(~frame["method"].isin(list(unranked)))
+    rank = cost.groupby(frame["task"]).rank(method="average") if len(frame) else pd.Series(dtype=float)
+    return frame.assign(rank=rank.where(cost.groupby(frame["task"]).transform("count") > 1))
+
+
+def board(frame: pd.DataFrame, unranked: Collection[str] = ()) -> Board:
+    """Return the comparison over tasks of all methods that have rows on each of them.
+
+    Args:
+        frame: of `cells`.
+        unranked: methods that are not to be ranked, whatever they scored.
+    """
     sizes = frame.groupby("task")["method"].nunique()
     tasks = sorted(sizes[sizes >= sizes.median() / 2].index)
     counts = frame[frame["task"].isin(tasks)].groupby("method")["task"].nunique()
-    full = sorted(counts[counts == len(tasks)].index)
+    full = sorted(name for name in counts[counts == len(tasks)].index if name not in unranked)
     common = frame[frame["method"].isin(full)].set_index(["method", "task"]).sort_index()
-    ranks = _ranks(common, full, tasks)
-    order = sorted(range(len(full)), key=lambda i: (ranks[:, i].mean(), full[i]))
-    names, ranks = [full[i] for i in order], ranks[:, order]
-    reference = _reference(common, names)
-    table = pd.DataFrame([_row(common, name, tasks, ranks[:, i], reference) for i, name in enumerate(names)])
-    enough = len(tasks) >= MIN_TASKS and len(names) > 1
+    found = compare(scores(frame), full, tasks, directions(frame))
+    means = found.ranks.mean(axis=0)
+    reference = _reference(common, found.methods)
+    table = pd.DataFrame([_row(common, name, tasks, means[i], reference) for i, name in enumerate(found.methods)])
     return Board(
-        tasks=tasks, aside=sorted(set(sizes.index) - set(tasks)), table=table, ranks=ranks,
-        left_out={str(name): int(n) for name, n in counts.items() if n < len(tasks)}, reference=reference,
-        omnibus=stats.iman_davenport(ranks) if enough else None,
-        adjusted=_adjusted(common, names, tasks) if enough else None,
+        tasks=tasks, aside=sorted(set(sizes.index) - set(tasks)), table=table, compared=found,
+        left_out={str(name): int(n) for name, n in counts.items() if n < len(tasks)},
+        unranked=sorted(set(unranked) & set(frame["method"])), reference=reference,
     )  # fmt: skip
 
 
-def _ranks(common: pd.DataFrame, names: list[str], tasks: list[str]) -> stats.Array:
-    """Rank the medians within each task; a method that fails in half of its runs has an infinite one."""
-    if not names:
-        return np.empty((len(tasks), 0))
-    medians = np.array([[common.loc[(name, task), "median"] for name in names] for task in tasks])
-    higher = np.array([bool(common.loc[(names[0], task), "higher_is_better"]) for task in tasks])
-    return stats.task_ranks(np.where(np.isinf(medians), np.nan, medians), higher)
+def scores(frame: pd.DataFrame) -> Scores:
+    """Return the scores over seeds of every method and task, infinitely bad where a run failed."""
+    return {(str(row.method), str(row.task)): row.scores for row in frame[["method", "task", "scores"]].itertuples()}
 
 
-def _row(common: pd.DataFrame, name: str, tasks: list[str], ranks: stats.Array, reference: str | None) -> dict:
+def directions(frame: pd.DataFrame) -> dict[str, bool]:
+    """Return by task whether the higher score is the better one."""
+    return {str(task): bool(high) for task, high in frame.groupby("task")["higher_is_better"].any().items()}
+
+
+def compare(found: Scores, methods: Sequence[str], tasks: Sequence[str], higher: Mapping[str, bool]) -> Comparison:
+    """Rank methods over tasks and test each against the best-ranked.
+
+    All pairs are tested, since the best method is chosen by looking; returned are the pairs with the best. The difference
+    on a task is P(better) - 1/2 over seeds: without units, so that tasks can be averaged. With few tasks see `compared`.
+
+    Args:
+        found: scores over seeds by method and task; all methods have all tasks.
+        methods: to be ranked.
+        tasks: to rank them over.
+        higher: by task, whether the higher score is the better one.
+    """
+    medians = np.array([[np.median(found[name, task]) for name in methods] for task in tasks]).reshape(len(tasks), -1)
+    medians = stats.significant(medians.ravel()).reshape(medians.shape)  # the mean of the middle two has a digit more
+    ranks = stats.task_ranks(np.where(np.isinf(medians), np.nan, medians), np.array([higher[task] for task in tasks], bool))
+    order = sorted(range(len(methods)), key=lambda i: (ranks[:, i].mean(), methods[i]))
+    names, ranks = [methods[i] for i in order], ranks[:, order]
+    if len(tasks) < FEWEST_TASKS or len(names) < 2:
+        return Comparison(names, ranks, None, None, "", "")
+    tested = _pairs(found, names, tasks, higher)
+    adjusted = {names[j]: float(p) for (i, j), p in zip(tested.pairs, tested.p, strict=True) if i == 0}
+    return Comparison(names, ranks, stats.iman_davenport(ranks), adjusted, tested.procedure, tested.warning)
+
+
+def all_pairs(common: pd.DataFrame, names: list[str], tasks: list[str]) -> Pairs:
+    """Compare all pairs of methods over tasks, as `compare` does.
+
+    Args:
+        common: cells by (method, task).
+        names: of methods that ran on all of these tasks, best first.
+        tasks: the replicates.
+    """
+    frame = common.reset_index()
+    return _pairs(scores(frame), names, tasks, directions(frame))
+
+
+def _pairs(found: Scores, names: Sequence[str], tasks: Sequence[str], higher: Mapping[str, bool]) -> Pairs:
+    """Compare all pairs, the better-ranked first."""
+    pairs = list(combinations(range(len(names)), 2))
+    differences = np.array([_better([found[name, task] for name in names], pairs, higher[task]) for task in tasks])
+    tested = compared(differences, pairs)
+    # ranks of medians and chances of a seed to be better may disagree; then nothing is shown, and raising a p is safe
+    return tested._replace(p=np.where(differences.mean(axis=0) > 0, tested.p, 1.0))
+
+
+def _better(seeds: list[stats.Array], pairs: list[tuple[int, int]], higher: bool) -> list[float]:
+    """Return P(better) - 1/2 of the first of each pair on one task."""
+    return [stats.chance_better(seeds[i], seeds[j], higher) - 0.5 for i, j in pairs]
+
+
+def _row(common: pd.DataFrame, name: str, tasks: list[str], mean_rank: float, reference: str | None) -> dict:
     rows = common.loc[name].loc[tasks]
     best = common.groupby("task")["median"].agg(["min", "max"]).loc[tasks]
     top = np.where(rows["higher_is_better"].astype(bool), best["max"], best["min"])
     row = {
-        "method": name, "family": rows["family"].iloc[0], "mean_rank": float(ranks.mean()),
+        "method": name, "family": rows["family"].iloc[0], "mean_rank": float(mean_rank),
+        "packed": bool(rows["packed"].any()),
         "wins": int(np.sum((rows["median"] == top) & np.isfinite(rows["median"]))),
-        "failures": int(rows["failures"].sum()), "n": int(rows["n"].sum()), "packed": bool(rows["packed"].any()),
+        "failures": int(rows["failures"].sum()), "n": int(rows["n"].sum()),
         "reached": int(rows["reached"].sum()), "aimed": int(rows.loc[rows["target"].notna(), "n"].sum()),
         "spent": float(rows["spent"].max()),
     }  # fmt: skip
     if reference is not None:
         base = common.loc[reference].loc[tasks]
         row["packed"] |= bool(base["packed"].any())  # then the ratio is not comparable either
-        row |= {cost: _cost_ratio(rows[cost], base[cost]) for cost in ("seconds", "peak_mb")}
-        row |= {"to_target": _target_ratio(rows, base), "bound": _bound(rows, base)}
+        row |= {cost: cost_ratio(rows[cost].to_numpy(float), base[cost].to_numpy(float)) for cost in ("seconds", "peak_mb")}
+        sides = [
+            part[column].where(part["target"].notna()) for part in (rows, base) for column in ("median_to_target", "budget")
+        ]
+        row |= dict(zip(("to_target", "bound"), target_ratio(*sides), strict=True))
     return row
 
 
 def _reference(common: pd.DataFrame, names: list[str]) -> str | None:
-    """The plainest sgd or adamw: on a standard network, with its default fields, ranked best among those."""
+    """The method that the grid repeats as its baseline; else the plainest sgd or adamw, the best-ranked among those."""
+    baseline = [name for name in names if common.loc[name]["repeated"].any()]
+    if baseline:
+        return baseline[0]
     for wanted in REFERENCES:
         first = {name: common.loc[name].iloc[0] for name in names}
         fits = [name for name in names if first[name]["optimizer_name"] == wanted]
@@ -123,44 +240,37 @@ def _reference(common: pd.DataFrame, names: list[str]) -> str | None:
     return None
 
 
-def _cost_ratio(values: pd.Series, base: pd.Series) -> stats.Ratio:
-    both = (values > 0) & (base > 0)
-    return stats.geometric_ratio(values[both].to_numpy(float), base[both].to_numpy(float))
+def target_ratio(
+    values: stats.Array, whole: stats.Array, base: stats.Array, base_whole: stats.Array, least: float = 1.0
+) -> tuple[stats.Ratio, str]:
+    """Return the ratio over tasks of what two methods took to the target, and which bound misses make it.
 
+    A miss counts as the whole budget. A task on which neither method reaches its target says nothing and is left out.
 
-def _target_ratio(rows: pd.DataFrame, base: pd.DataFrame) -> stats.Ratio:
-    """Ratio of gradient equivalents to the target; a miss counts as the budget, which makes the ratio a bound.
-
-    A task where neither method reaches its target says nothing and is left out.
+    Args:
+        values: (tasks,) infinite where the method missed the target, NaN where there is none.
+        whole: (tasks,) what its whole budget takes.
+        base: (tasks,) of the reference.
+        base_whole: (tasks,) likewise.
+        least: what a target met by the first parameters counts as: one gradient, or step.
     """
-    some = rows["target"].notna() & (np.isfinite(rows["median_to_target"]) | np.isfinite(base["median_to_target"]))
-    values, reference = (np.minimum(part["median_to_target"], part["budget"])[some] for part in (rows, base))
-    # a target met by the first parameters costs nothing: count it as one gradient
-    return stats.geometric_ratio(np.maximum(values, 1.0).to_numpy(float), np.maximum(reference, 1.0).to_numpy(float))
+    values, whole, base, base_whole = (np.asarray(side, float) for side in (values, whole, base, base_whole))
+    some = ~np.isnan(values) & ~np.isnan(base) & (np.isfinite(values) | np.isfinite(base))
+    own, other = (np.maximum(np.minimum(*pair), least)[some] for pair in ((values, whole), (base, base_whole)))
+    return cost_ratio(own, other), _bound(np.isinf(values[some]), np.isinf(base[some]))
 
 
-def _bound(rows: pd.DataFrame, base: pd.DataFrame) -> str:
+def cost_ratio(values: stats.Array, base: stats.Array) -> stats.Ratio:
+    """Return the ratio over tasks of a cost, where both are known; (tasks,) each."""
+    own, other = np.asarray(values, float), np.asarray(base, float)
+    both = (own > 0) & (other > 0) & np.isfinite(own) & np.isfinite(other)
+    return stats.geometric_ratio(own[both], other[both])
+
+
+def _bound(missed: NDArray[np.bool_], base_missed: NDArray[np.bool_]) -> str:
     """`≥` where only the method missed targets, `≤` where only the reference did, `~` where both did."""
-    missed, base_missed = (np.isinf(part["median_to_target"]) for part in (rows, base))
     own, other = bool((missed & ~base_missed).any()), bool((base_missed & ~missed).any())
     return "~" if own and other else "≥" if own else "≤" if other else ""
-
-
-def _adjusted(common: pd.DataFrame, names: list[str], tasks: list[str]) -> dict[str, float]:
-    """Max-T over all pairs, since the best method is chosen by looking; returned for the pairs with the best.
-
-    The difference on a task is P(better) - 1/2 over seeds: without units, so that tasks can be averaged.
-    """
-    pairs = [(i, j) for i in range(len(names)) for j in range(i + 1, len(names))]
-    differences = np.empty((len(tasks), len(pairs)))
-    for t, task in enumerate(tasks):
-        scores = [common.loc[(name, task), "scores"] for name in names]
-        higher = bool(common.loc[(names[0], task), "higher_is_better"])
-        differences[t] = [stats.chance_better(scores[i], scores[j], higher) - 0.5 for i, j in pairs]
-    p = stats.sign_flip_max_t(differences)
-    # ranks of medians and chances of a seed to be better may disagree; then nothing is shown, and raising a p is safe
-    ahead = differences.mean(axis=0) > 0
-    return {names[j]: float(p[index]) if ahead[index] else 1.0 for index, (i, j) in enumerate(pairs) if i == 0}
 
 
 def _floats(values: object) -> stats.Array:

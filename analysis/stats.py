@@ -7,6 +7,7 @@ infinite: a failed run counts as the worst possible one.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -68,13 +69,19 @@ def median_interval(values: Array, level: float = 0.95) -> MedianInterval:
     if not size:
         return MedianInterval(np.nan, None, None, None)
     median = float(np.median(ordered))
+    j, coverage = _order(size, level)
+    if not j:
+        return MedianInterval(median, None, None, None)
+    return MedianInterval(median, float(ordered[j - 1]), float(ordered[size - j]), coverage)
+
+
+@lru_cache
+def _order(size: int, level: float) -> tuple[int, float]:
+    """Return j of the interval [x_(j), x_(S+1-j)] and its coverage, 0 where there is none; it is asked for at every step."""
     ranks = np.arange(1, size // 2 + 1)
     coverage = 1 - 2 * stats.binom.cdf(ranks - 1, size, 0.5)
     enough = ranks[coverage >= level]
-    if not len(enough):
-        return MedianInterval(median, None, None, None)
-    j = int(enough[-1])
-    return MedianInterval(median, float(ordered[j - 1]), float(ordered[size - j]), float(coverage[j - 1]))
+    return (int(enough[-1]), float(coverage[enough[-1] - 1])) if len(enough) else (0, 0.0)
 
 
 def significant(values: Array, digits: int = DIGITS) -> Array:

@@ -17,7 +17,8 @@ FAMILIES = {"sgd": "standard", "adamw": "standard", "caputo": "fractional", "fom
 def trial(key: str, status: str = "completed", fingerprint: str = "f1", **values) -> Row:
     """One row of `trials`, with defaults for what a test does not care about."""
     fixed = {
-        "grid": "toy", "stage": "eval", "alias": "", "task": "digits", "network": "mlp", "optimizer": "sgd", "seed": 0,
+        "grid": "toy", "protocol": "1.0", "stage": "eval", "alias": "", "task": "digits", "network": "mlp",
+        "optimizer": "sgd", "seed": 0,
         "tune": 0, "budget": 100.0, "budget_factor": 1.0,
         "precision": "float32", "schedule": "constant", "weight_decay": 0.0,
         "primary": "accuracy", "higher_is_better": True, "timing": "exclusive", "network_family": "standard",
@@ -70,6 +71,23 @@ def _one(t: int, network: str, optimizer: str, seed: int, skill: float, failed: 
         steps=steps[-1], seconds=3.0 + len(optimizer) + 0.1 * seed, peak_bytes=10_000_000 * (1 + len(optimizer)),
         device="cpu", torch="2.15.0", commit="abc1234", host="node1", threads=1, started=START + timedelta(seconds=seed),
     )  # fmt: skip
+
+
+def seeds(scores, optimizer="sgd", task="digits", **values):
+    """Evaluation rows of one method on one task; None is a failed run."""
+    prefix = f"{task}-{optimizer}-{values.get('stage', '')}{values.get('alias', '')}"
+    fixed = {"optimizer_name": optimizer, "task": task, "steps": 100, **values}
+    return [
+        trial(
+            f"{prefix}-{seed}",
+            "diverged" if x is None else "completed",
+            seed=seed,
+            optimizer=optimizer,
+            test_at_best=x,
+            **fixed,
+        )
+        for seed, x in enumerate(scores)
+    ]
 
 
 # an optimizer outside the tree

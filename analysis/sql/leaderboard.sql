@@ -1,18 +1,7 @@
 -- One row per task and method, over seeds; trials under an alias are repeats, or there for another purpose. Costs are medians of completed runs. Seconds are those of trials that had
 -- their device to themselves, where there are any: evaluations timed again come first, then evaluations. Else they are
 -- packed, and `packed` says so. The first step is not on the clock: a trial of one step has no seconds.
-WITH retimed AS (  -- an evaluation and its retiming differ in nothing but the stage
-    SELECT e.key, median(r.seconds) AS seconds
-    FROM trials AS e JOIN trials AS r
-        ON r.task = e.task AND r.network = e.network AND r.optimizer = e.optimizer AND r.seed = e.seed
-        AND r.budget IS NOT DISTINCT FROM e.budget AND coalesce(r.alias, '') = coalesce(e.alias, '')
-        AND r.tune IS NOT DISTINCT FROM e.tune AND r.precision IS NOT DISTINCT FROM e.precision
-        AND r.schedule IS NOT DISTINCT FROM e.schedule AND r.weight_decay IS NOT DISTINCT FROM e.weight_decay
-        AND r.clip IS NOT DISTINCT FROM e.clip AND r.network_fields IS NOT DISTINCT FROM e.network_fields
-        AND r.optimizer_fields IS NOT DISTINCT FROM e.optimizer_fields
-    WHERE e.stage = 'eval' AND r.stage = 'retime' AND r.status = 'completed' AND r.timing = 'exclusive' AND r.steps > 1
-    GROUP BY ALL
-), timed AS (
+WITH timed AS (
     SELECT final.*, retimed.seconds AS retimed, status = 'completed' AND steps > 1 AS is_timed
     FROM final LEFT JOIN retimed USING (key) WHERE alias = ''
 ), reached AS (
@@ -22,6 +11,7 @@ WITH retimed AS (  -- an evaluation and its retiming differ in nothing but the s
     SELECT
         task, method, optimizer, network, alias, setting, on_reference, coalesce(any_value(family), '') AS family,
         coalesce(any_value(optimizer_name), '') AS optimizer_name, coalesce(any_value(network_family), '') AS network_family,
+        coalesce(any_value(network_name), '') AS network_name, coalesce(any_value(optimizer_family), '') AS optimizer_family,
         coalesce(any_value(metric), 'metric') AS metric, coalesce(any_value(higher_is_better), false) AS higher_is_better,
         count(*)::INTEGER AS n, count_if(failed)::INTEGER AS failures, list(if(failed, 'nan'::DOUBLE, test_at_best) ORDER BY seed) AS scores,
         max(target) AS target, max(budget) AS budget, max(gradients / nullif(budget, 0)) AS spent,
@@ -33,7 +23,7 @@ WITH retimed AS (  -- an evaluation and its retiming differ in nothing but the s
     FROM timed GROUP BY ALL
 )
 SELECT
-    cells.*,
+    cells.*, method IN (SELECT r.method FROM repeats AS r) AS repeated,
     coalesce(reached.reached, 0) AS reached,
     coalesce(reached.to_target, []::DOUBLE[]) AS to_target
 FROM cells

@@ -49,7 +49,7 @@ WITH evaluated AS (
 )
 SELECT
     task, concat(optimizer, if(on_reference, '', ' on ' || network), setting) AS method, optimizer, network, coalesce(alias, '') AS alias, setting,
-    on_reference, family, optimizer_name, network_name, network_family, seed, status,
+    on_reference, family, optimizer_name, network_name, network_family, optimizer_family, seed, status,
     status <> 'completed' OR test_at_best IS NULL OR isnan(test_at_best) AS failed,
     max("primary") OVER task AS metric, bool_or(higher_is_better) OVER task AS higher_is_better, test_at_best, best_validation, final_test, final_validation,
     budget, steps, epochs, gradients, seconds, timing, peak_bytes / 1e6 AS peak_mb, parameters,
@@ -73,6 +73,19 @@ SELECT
     coalesce(t.target_gradients, 'inf') AS gradients, coalesce(t.target_seconds, 'inf') AS seconds, t.timing, f.budget, f.key
 FROM final AS f JOIN trials AS t USING (key)
 WHERE f.target IS NOT NULL;
+
+-- Seconds of evaluations that were timed again, alone on their device: they differ from the evaluation in nothing but the stage.
+CREATE OR REPLACE VIEW retimed AS
+SELECT e.key, median(r.seconds) AS seconds, median(coalesce(r.target_seconds, 'inf'::DOUBLE)) AS target_seconds
+FROM trials AS e JOIN trials AS r
+    ON r.task = e.task AND r.network = e.network AND r.optimizer = e.optimizer AND r.seed = e.seed
+    AND r.budget IS NOT DISTINCT FROM e.budget AND coalesce(r.alias, '') = coalesce(e.alias, '')
+    AND r.tune IS NOT DISTINCT FROM e.tune AND r.precision IS NOT DISTINCT FROM e.precision
+    AND r.schedule IS NOT DISTINCT FROM e.schedule AND r.weight_decay IS NOT DISTINCT FROM e.weight_decay
+    AND r.clip IS NOT DISTINCT FROM e.clip AND r.network_fields IS NOT DISTINCT FROM e.network_fields
+    AND r.optimizer_fields IS NOT DISTINCT FROM e.optimizer_fields
+WHERE e.stage = 'eval' AND r.stage = 'retime' AND r.status = 'completed' AND r.timing = 'exclusive' AND r.steps > 1
+GROUP BY ALL;
 
 -- Every measured value beside the identity of its trial.
 CREATE OR REPLACE VIEW curves AS

@@ -1,0 +1,98 @@
+"""Reports of several runs, and of runs of which little can be said."""
+
+import re
+
+import pytest
+
+from analysis import claims_page, report
+from analysis.claims import Claim
+from analysis.query import connect
+from analysis.report import write_report
+from suite.store import Store
+from tests.synthetic import metric, run, seeds, trial
+
+
+@pytest.fixture
+def opened(tmp_path):
+    """Invented rows as a connection."""
+
+    def made(rows, name="run"):
+        store = Store(tmp_path / name)
+        store.commit(rows)
+        return connect(store.files())
+
+    return made
+
+
+@pytest.fixture
+def page(opened, tmp_path, monkeypatch):
+    """The page of invented rows, without figures and claims, which have tests of their own."""
+    monkeypatch.setattr(report, "claims_blocks", lambda runs: [f"claims of {sorted(runs)}"])
+    monkeypatch.setattr(report, "_figures", lambda *_: {})
+
+    def made(rows):
+        return write_report(opened(rows), tmp_path / "report")[0].read_text(encoding="utf-8")
+
+    return made
+
+
+def certificate(name, family, sql, grid):
+    return Claim(family, "paper", 1, name, "A sentence", "certificate", 0.0, "", grid, sql)
+
+
+def test_every_run_has_its_section_and_figures_of_its_own(opened, tmp_path, monkeypatch):
+    monkeypatch.setattr(report, "claims_blocks", lambda runs: ["## Claims", " ".join(runs)])
+    runs = {name: opened(run(tasks=2, seeds=2, optimizers=("sgd", "adamw")), name) for name in ("first", "second")}
+    written = write_report(runs, tmp_path / "report")
+    text = written[0].read_text(encoding="utf-8")
+    assert re.findall(r"^## (.*)", text, re.MULTILINE) == ["Claims", "first", "second"]
+    assert text.count("\n### Over tasks\n") == text.count("\n### Provenance\n") == 2
+    assert text.index("- **first**: Over 2 tasks") < text.index("- **second**: Over 2 tasks") < text.index("## Claims")
+    links = set(re.findall(r"\]\((.*?)\)", text))
+    assert links == {path.name for path in written if path.suffix == ".png"}
+    assert {"first-ranks.png", "second-ranks.png"} <= links
+
+
+def test_a_single_run_in_a_mapping_is_as_simple_as_without(opened, tmp_path, monkeypatch):
+    monkeypatch.setattr(report, "claims_blocks", lambda runs: [])
+    connection = opened(seeds([0.5] * 2, "sgd"))
+    alone, mapped = (write_report(given, tmp_path / "r")[0].read_text() for given in (connection, {"quick": connection}))
+    assert alone == mapped
+
+
+def test_no_run_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="no run to report"):
+        write_report({}, tmp_path)
+
+
+def test_a_claim_is_judged_where_its_grid_ran(opened):
+    runs = {name: opened(seeds([0.5], "sgd", grid=name), name) for name in ("other", "mine")}
+    sql = "SELECT grid AS arm, grid = 'mine' AS passed FROM trials"
+    (found,) = claims_page.judged_over(runs, [certificate("a", "f", sql, "mine")])
+    assert (found.verdict, found.repetitions) == ("supported", 1)
+    (elsewhere,) = claims_page.judged_over(runs, [certificate("b", "f", f"{sql} WHERE grid = 'other'", "mine")])
+    assert elsewhere.verdict == "refuted"
+    (nowhere,) = claims_page.judged_over(runs, [certificate("c", "f", f"{sql} WHERE false", "mine")])
+    assert (nowhere.verdict, nowhere.need) == ("undecided", "rows of --grid mine")
+
+
+def test_two_versions_of_the_protocol_are_not_compared(page):
+    text = page(seeds([0.5] * 6, "sgd", protocol="1.0") + seeds([0.4] * 6, "adamw", protocol="2.0"))
+    assert "several versions of the comparison: 1.0 (6) and 2.0 (6). Their numbers are not comparable" in text
+    assert "claims of []" in text
+    assert "## Over tasks" not in text
+    assert "| protocol           | 1.0, 2.0" in text
+
+
+@pytest.mark.parametrize(("rows", "said"), [
+    ([trial("a", stage="tune")], "No trial of the evaluation stage has been committed yet"),
+    (seeds([None] * 6, "sgd") + seeds([0.5] * 6, "adamw"), "6 of 12 runs failed and count as worst"),
+    (seeds([None] * 3, "sgd"), "there is nothing to compare it with"),
+    (seeds([0.5], "sgd") + seeds([0.4], "adamw"), "Fewer than 6 seeds give no 95 % interval"),
+    (seeds([0.5] * 3, "sgd") + seeds([0.4] * 3, "adamw"), "An ordering over tasks cannot be decided"),
+    ([metric("a", 0, 0.5), trial("a", test_at_best=0.5), trial("b", "lost", seed=1)], "Lost with their worker: 1 trial"),
+], ids=["tuning only", "only failed", "alone and failed", "one seed", "one task", "half finished"])  # fmt: skip
+def test_a_report_says_what_it_cannot_say(page, rows, said):
+    text = page(rows)
+    assert said in text
+    assert "## Provenance" in text
