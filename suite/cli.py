@@ -151,6 +151,28 @@ def report(
     print(*write_report(reader.connection, to), sep="\n")
 
 
+@app.command(epilog=f"Example: {PROGRAM} compare results/runs/main results/runs/branch --margin 0.02 --format junit")
+def compare(
+    run_a: Annotated[Path, typer.Argument(metavar="RUN_A", help="Folder of the reference run.")],
+    run_b: Annotated[Path, typer.Argument(metavar="RUN_B", help="Folder of the run that is judged against it.")],
+    margin: Annotated[
+        str, typer.Option(metavar="M", help="Relative difference by which B may be worse: 0.05 is 5 %.")
+    ] = "0.05",
+    strict: Annotated[bool, typer.Option("--strict", help="What is undecided fails as well.")] = False,
+    format: Annotated[o.Verdicts, typer.Option(help="json is for scripts, junit for builds.")] = o.Verdicts.TABLE,  # noqa: A002
+) -> None:
+    """Say whether run B is worse than run A, for two commits or two machines.
+
+    Trials are paired by cell and seed. Exit code 0: nothing is worse beyond the margin; 1: something is; 2: they cannot be
+    compared. What is undecided passes, unless --strict is given.
+    """
+    from suite.compare import compare as compare_runs
+
+    text, code = compare_runs(run_a, run_b, o.number(margin), format, strict=strict)
+    print(text)
+    raise typer.Exit(code)
+
+
 @app.command(epilog=f"Example: {PROGRAM} compact --out results/runs/full")
 def compact(
     out: o.Run = None,

@@ -144,4 +144,12 @@ class Format(StrEnum):
     MARKDOWN = "markdown"
 
 
+class Verdicts(StrEnum):
+    """How `compare` shows what it found."""
+
+    TABLE = "table"
+    JSON = "json"
+    JUNIT = "junit"
+
+
 Form = Annotated[ListFormat, typer.Option("--format", help="json is for scripts.")]
