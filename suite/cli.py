@@ -56,6 +56,7 @@ def run(
     data: o.Data = None, download: o.Download = False, local: o.Local = False, address: o.Address = None,
     workers: o.Workers = None, cpus_per_trial: o.Cpus = "1", gpus_per_trial: o.Gpus = None, timeout: o.Timeout = None,
     keep_stale: o.KeepStale = False, retime: o.Retime = False, retry: o.Retry = None,
+    until: o.Until = None,
 ) -> None:  # fmt: skip
     """Run a grid, or go on with it: what is stored already is not run again."""
     options = _checked(dict(locals()))
@@ -71,6 +72,7 @@ def plan(
     data: o.Data = None, download: o.Download = False, local: o.Local = False, address: o.Address = None,
     workers: o.Workers = None, cpus_per_trial: o.Cpus = "1", gpus_per_trial: o.Gpus = None, timeout: o.Timeout = None,
     keep_stale: o.KeepStale = False, retime: o.Retime = False, retry: o.Retry = None,
+    until: o.Until = None,
     form: o.Form = o.ListFormat.TABLE,
 ) -> None:  # fmt: skip
     """Say what `run` with the same arguments would do: what is missing, done, stale or impossible, and how long it takes."""
@@ -235,6 +237,9 @@ def _checked(given: dict[str, Any]) -> RunOptions:
     is_named = bool(given["address"]) and given["address"] != os.environ.get("RAY_ADDRESS")
     if given["local"] and is_named:  # one that only the environment names is no contradiction
         raise ValueError(f"--local runs in this process and joins no cluster; leave it or --address {given['address']} out")
+    clash = next((name for name in ("seeds", "retime") if given["until"] and given[name]), None)
+    if clash:
+        raise ValueError(f"--until decided chooses the seeds itself and times nothing again; leave it or --{clash} out")
     several = ("tasks", "networks", "optimizers", "plugins", "retry")
     values = given | {name: tuple(given[name] or ()) for name in several}
     numbers = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from suite import staleness
@@ -55,6 +55,7 @@ class Plan:
     notes: list[str]  # tasks left out for want of data, damaged files
     work: Work
     design: list[str]  # what it is too small for; empty if it is large enough
+    looks: list[str] = field(default_factory=list)  # with --until: how they are taken, and what those said that are over
 
 
 def plan(options: RunOptions, form: str = "table") -> str:
@@ -68,12 +69,14 @@ def plan(options: RunOptions, form: str = "table") -> str:
         ValueError: the options are wrong.
         FileNotFoundError: something that the user named is missing.
     """
-    from suite.prepare import prepare
+    from suite.prepare import looks, prepare
 
     prepared = prepare(options)
+    said: list[str] = []
+    looks(options, prepared, said.append)
     if prepared.agenda.left:  # else nothing starts
         refuse_misfit(options)
-    made = planned(options, prepared)
+    made = replace(planned(options, prepared), looks=said)
     return json.dumps(asdict(made), indent=2) if form == "json" else "\n".join(_lines(made))
 
 
@@ -145,6 +148,7 @@ def _lines(made: Plan) -> Iterator[str]:
         yield from _counted_causes(made.versions)
     yield from lines(made.work, left)
     yield from (labelled("design", text) for text in made.design)
+    yield from (labelled("looks", text) for text in made.looks)
     yield from (labelled(*_note(note)) for note in made.notes)
     if made.skipped:
         yield labelled("to skip", f"{counted(sum(each.trials for each in made.skipped), 'trial')}, which cannot work")

@@ -7,6 +7,7 @@ SELECT
     e.metric, e.higher_is_better, e.target, e.status, e.failed,
     t.test_at_best, t.final_test, t.best_validation, t.final_loss, t.steps, t.gradients,
     if(t.timing = 'exclusive' AND t.steps > 1, t.seconds, NULL) AS seconds, t.peak_bytes, t.memory_kind,
+    t.wall_seconds,
     t.device, t.torch, t."commit"
 FROM evaluations AS e JOIN trials AS t USING (key)
 ORDER BY e.task, e.method, e.seed;
