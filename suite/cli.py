@@ -73,15 +73,15 @@ def plan(
     workers: o.Workers = None, cpus_per_trial: o.Cpus = "1", gpus_per_trial: o.Gpus = None, timeout: o.Timeout = None,
     keep_stale: o.KeepStale = False, retime: o.Retime = False, retry: o.Retry = None,
     until: o.Until = None,
-    form: o.Form = o.ListFormat.TABLE,
+    pilot: o.Pilot = None, form: o.Form = o.ListFormat.TABLE,
 ) -> None:  # fmt: skip
     """Say what `run` with the same arguments would do: what is missing, done, stale or impossible, and how long it takes."""
     given = dict(locals())
-    given.pop("form")
+    del given["form"], given["pilot"]
     options = _checked(given)
     from suite.planning import plan as plan_grid
 
-    print(plan_grid(options, form))
+    print(plan_grid(options, form, pilot))
 
 
 @app.command("list", epilog=f"Example: {PROGRAM} list optimizers --family forward")

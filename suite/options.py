@@ -163,4 +163,7 @@ class Verdicts(StrEnum):
     JUNIT = "junit"
 
 
+Pilot = Annotated[
+    Path | None, typer.Option(metavar="RUN", help="Folder of a run whose scores say how far methods and seeds are apart.")
+]
 Form = Annotated[ListFormat, typer.Option("--format", help="json is for scripts.")]
