@@ -114,9 +114,19 @@ def list_(
         print(f"there are no {listing.kind_of(what or '') or 'competitor'}s{where}", file=sys.stderr)
 
 
-@app.command(epilog=f"Example: {PROGRAM} status --out results/runs/smoke")
-def status(out: o.Run = None, form: o.Form = o.ListFormat.TABLE) -> None:
+@app.command(epilog=f"Example: {PROGRAM} status --grid smoke, or {PROGRAM} status --out DIR")
+def status(
+    out: o.Run = None,
+    grid: Annotated[str | None, typer.Option(metavar="NAME", help="Short for --out results/runs/NAME.")] = None,
+    form: o.Form = o.ListFormat.TABLE,
+) -> None:
     """Say how far a run is: trials by how they ended, who is at work on it, failures and damaged files."""
+    if grid is not None:
+        from suite.prepare import RUNS, grid_name
+
+        if out is not None:
+            raise ValueError(f"--grid {grid} is short for --out {RUNS / grid_name(grid)}; leave it or --out {out} out")
+        out = RUNS / grid_name(grid)
     from suite.status import status as status_of
 
     print(status_of(out, form))

@@ -69,7 +69,8 @@ def designed(prepared: Prepared, pilot: Path | None = None) -> Design | None:
     return Design(
         tasks=tasks, methods=methods, seeds=seeds, least_p=least_attainable(tasks, methods),
         most_methods=most_methods(tasks), pilot=source, method_task_sd=method_task_sd, seed_sd=seed_sd,
-        replicates=replicates, effects=effects.tolist(), power=power.tolist(), detectable=detectable(power, effects, POWER) if len(effects) else None,
+        replicates=replicates, effects=effects.tolist(), power=power.tolist(),
+        detectable=detectable(power, effects, POWER) if len(effects) else None,
         advice=advice(tasks, methods, seeds, method_task_sd, seed_sd, replicates=replicates) if len(effects) else [],
     )  # fmt: skip
 

@@ -207,6 +207,16 @@ def wait_for(ready, process, limit=240):
 
 
 @pytest.mark.slow
+def test_a_grid_is_short_for_its_folder(folder, capsys):
+    begun(folder)
+    assert main(["status", "--grid", "mine"]) == 0
+    assert str(folder) in capsys.readouterr().out
+    assert main(["status", "--grid", "mine.py:grid", "--out", "x"]) == 2
+    assert "--grid mine.py:grid is short for --out results/runs/mine-grid" in capsys.readouterr().err
+    assert main(["status", "--grid", "none"]) == 2
+    assert "results/runs/none holds no results" in capsys.readouterr().err
+
+
 def test_a_real_run_is_watched_and_its_death_is_seen(tmp_path):
     (tmp_path / "mine.py").write_text(GRID)
     command = [sys.executable, "-m", "suite", "run", "--grid", tmp_path / "mine.py", "--local", "--out", tmp_path / "out"]
