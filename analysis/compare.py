@@ -14,9 +14,9 @@ import duckdb
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats as distributions
 
 from analysis import stats
+from analysis.effects import t_interval
 from analysis.tables import counted, listed
 from analysis.views import question
 
@@ -254,11 +254,8 @@ def _columns(differences: list[stats.Array]) -> stats.Array:
 
 
 def _interval(values: stats.Array) -> Interval:
-    mean = float(values.mean())
-    if len(values) < 2:
-        return Interval(mean, None, None)
-    half = float(distributions.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
-    return Interval(mean, mean - half, mean + half)
+    low, high = t_interval(values)
+    return Interval(float(values.mean()), *((low, high) if len(values) > 1 else (None, None)))
 
 
 def _worst(pairs: pd.DataFrame, run: str) -> stats.Array:

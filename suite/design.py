@@ -84,6 +84,8 @@ def sentences(design: Design) -> Iterator[str]:
             f" with {design.method_task_sd:.2g} for methods over tasks and {design.seed_sd:.2g} for seeds: {design.pilot}"
         )
     elif design.tasks >= ENOUGH:
+        least = ", ".join(f"{p:.2g} of {name}" for name, p in design.least_p.items() if p > 0)
+        yield f"{design.tasks} tasks × {design.methods} methods × {design.seeds} seeds: least p {least}"
         yield f"power is not simulated for {counted(design.methods, 'method')}: it would take too long; --only chooses some"
 
 

@@ -11,7 +11,7 @@ from analysis.power import simulated_power
 from analysis.spread import normal_scores, pilot
 from suite import prepare
 from suite.cli import main
-from suite.design import _replicates, decidable, designed
+from suite.design import _replicates, decidable, designed, sentences
 from suite.reading import Reader
 from suite.run import RunOptions
 from suite.store import Store
@@ -107,8 +107,14 @@ def test_the_simulation_takes_seconds_at_most(tasks, methods):
     assert replicates >= 30
 
 
-def test_more_methods_than_seconds_allow_are_not_simulated():
+def test_more_methods_than_seconds_allow_are_not_simulated(grid, monkeypatch):
     assert _replicates(8, 60) == 0
+    monkeypatch.setattr("suite.design.WORK", 1.0)
+    said = list(sentences(designed(grid())))
+    assert said[0].startswith(
+        "8 tasks × 3 methods × 2 seeds: least p 0.0078 of sign-flip max-T, 0.023 of signed-rank + Holm"
+    )
+    assert said[1].startswith("power is not simulated for 3 methods")
 
 
 def test_normal_scores_know_no_units():
