@@ -207,3 +207,24 @@ def test_trials_without_a_partner_are_counted(runs):
     found = made(runs(drop=lambda values: values["seed"] > 3))
     assert found.notes[0] == "left out, as the other run has no such trial: 32 trials of A"
     assert all(m.trials == 32 for m in found.methods)
+
+
+def test_a_real_run_repeats_itself_bit_for_bit(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a", "b"):
+        command = (
+            f"run --grid quick --task wine --network mlp --optimizer sgd(lr=0.1) --seeds 2 --budget 2 --local --out {name}"
+        )
+        assert main(command.split()) == 0
+    capsys.readouterr()
+    assert main(["compare", "a", "b"]) == 0
+    out = capsys.readouterr().out
+    trials = len(Store(tmp_path / "a").keys()) - tuned(tmp_path / "a")
+    assert f"pairs        {trials} trials of 2 methods, {trials} equal bit for bit" in out
+    assert "B is not worse than A" in out
+
+
+def tuned(folder):
+    """The number of trials that a run tuned with."""
+    ((number,),) = Reader(folder).connection.execute("SELECT count(*) FROM trials WHERE stage = 'tune'").fetchall()
+    return number
