@@ -154,6 +154,10 @@ def test_what_means_something_else_is_refused_in_one_sentence(runs, capsys, chan
     assert error.count("\n") == 1
 
 
+def test_what_one_run_does_not_say_is_no_difference(runs):
+    assert made(runs(lambda values: {"parts": None, "task_fields": None, "protocol": None})).worse == []
+
+
 def test_a_patch_of_the_protocol_changes_no_meaning(runs):
     assert made(runs(lambda values: {"protocol": "1.0.3"})).worse == []
 
