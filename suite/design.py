@@ -26,7 +26,8 @@ class Design:
     """What can be decided about the methods of a grid over its tasks; `plan --format json` prints these fields."""
 
     tasks: int  # distinct data sets: networks on one of them, and samples of it, count once
-    methods: int  # that run on all tasks
+    methods: int  # that run on all of them
+    aside: int  # tasks that do not count, since less than half as many methods as usual run on them
     seeds: int
     least_p: dict[str, float]  # that each procedure can give a pair of methods, adjusted for all pairs
     most_methods: int  # of which signed-rank tests with Holm's correction can tell any two apart
@@ -67,7 +68,8 @@ def designed(prepared: Prepared, pilot: Path | None = None) -> Design | None:
         tasks, methods, seeds, effects, 0.0, method_task_sd=method_task_sd, seed_sd=seed_sd, replicates=max(1, replicates)
     )
     return Design(
-        tasks=tasks, methods=methods, seeds=seeds, least_p=least_attainable(tasks, methods),
+        tasks=tasks, methods=methods, aside=len({label_of(item.task) for item in prepared.items}) - len(compared.tasks),
+        seeds=seeds, least_p=least_attainable(tasks, methods),
         most_methods=most_methods(tasks), pilot=source, method_task_sd=method_task_sd, seed_sd=seed_sd,
         replicates=replicates, effects=effects.tolist(), power=power.tolist(),
         detectable=detectable(power, effects, POWER) if len(effects) else None,
@@ -77,6 +79,8 @@ def designed(prepared: Prepared, pilot: Path | None = None) -> Design | None:
 
 def sentences(design: Design) -> Iterator[str]:
     """Say what a design can decide, and what that rests on."""
+    if design.aside:
+        yield f"{counted(design.aside, 'task')} with few methods left aside"
     yield from design.advice
     if design.replicates and design.effects:
         yield (

@@ -62,6 +62,16 @@ def test_samples_of_one_data_set_are_named(grid):
     assert notes[1].startswith("1 task cannot decide")
 
 
+def test_tasks_on_which_few_methods_run_are_left_aside(grid, tmp_path):
+    grid()
+    more = GRID.format(tasks=("digits",), optimizers=("sgd",)).replace("def grid", "def rest")
+    both = "\n\ndef both(catalog):\n    yield from grid(catalog)\n    yield from rest(catalog)\n"
+    (tmp_path / "mine.py").write_text((tmp_path / "mine.py").read_text() + more + both)
+    found = designed(prepare.prepare(RunOptions(grid="mine.py:both", local=True)))
+    assert (found.tasks, found.methods, found.aside) == (8, 3, 1)
+    assert next(sentences(found)) == "1 task with few methods left aside"
+
+
 def test_a_single_method_decides_nothing(grid):
     assert designed(grid(optimizers=("sgd",))) is None
 
