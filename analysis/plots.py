@@ -162,7 +162,7 @@ def _share(cells: pd.DataFrame) -> pd.Series:
 def _labels(cells: pd.DataFrame) -> pd.Series:
     """Name methods by what varies: the network under one optimizer, else the method."""
     if cells["optimizer"].nunique() == 1 and cells["network"].nunique() > 1:
-        return cells["network"] + cells["setting"]
+        return cells["network"] + cells["setting"].where(cells["setting"] == "", ", " + cells["setting"])
     return cells["method"]
 
 

@@ -102,8 +102,14 @@ class Agenda:
         for key, entry in stored.items():
             self._pace.measure(entry.row)
             self._twins.setdefault(tuple(entry.row.get(column) for column in IDENTITY), []).append(key)
-        for index, item in enumerate(items):
-            self._plan(item, index)
+        self._items = 0
+        self.add(items)
+
+    def add(self, items: Iterable[Cell | Trial]) -> None:
+        """Plan more items; of cells with more seeds than before, what was planned before stays as it is."""
+        for item in items:
+            self._plan(item, self._items)
+            self._items += 1
 
     @property
     def ready(self) -> list[Job]:

@@ -56,6 +56,7 @@ def run(
     data: o.Data = None, download: o.Download = False, local: o.Local = False, address: o.Address = None,
     workers: o.Workers = None, cpus_per_trial: o.Cpus = "1", gpus_per_trial: o.Gpus = None, timeout: o.Timeout = None,
     keep_stale: o.KeepStale = False, retime: o.Retime = False, retry: o.Retry = None,
+    until: o.Until = None,
 ) -> None:  # fmt: skip
     """Run a grid, or go on with it: what is stored already is not run again."""
     options = _checked(dict(locals()))
@@ -71,15 +72,16 @@ def plan(
     data: o.Data = None, download: o.Download = False, local: o.Local = False, address: o.Address = None,
     workers: o.Workers = None, cpus_per_trial: o.Cpus = "1", gpus_per_trial: o.Gpus = None, timeout: o.Timeout = None,
     keep_stale: o.KeepStale = False, retime: o.Retime = False, retry: o.Retry = None,
-    form: o.Form = o.ListFormat.TABLE,
+    until: o.Until = None,
+    pilot: o.Pilot = None, form: o.Form = o.ListFormat.TABLE,
 ) -> None:  # fmt: skip
     """Say what `run` with the same arguments would do: what is missing, done, stale or impossible, and how long it takes."""
     given = dict(locals())
-    given.pop("form")
+    del given["form"], given["pilot"]
     options = _checked(given)
     from suite.planning import plan as plan_grid
 
-    print(plan_grid(options, form))
+    print(plan_grid(options, form, pilot))
 
 
 @app.command("list", epilog=f"Example: {PROGRAM} list optimizers --family forward")
@@ -112,9 +114,19 @@ def list_(
         print(f"there are no {listing.kind_of(what or '') or 'competitor'}s{where}", file=sys.stderr)
 
 
-@app.command(epilog=f"Example: {PROGRAM} status --out results/runs/smoke")
-def status(out: o.Run = None, form: o.Form = o.ListFormat.TABLE) -> None:
+@app.command(epilog=f"Example: {PROGRAM} status --grid smoke, or {PROGRAM} status --out DIR")
+def status(
+    out: o.Run = None,
+    grid: Annotated[str | None, typer.Option(metavar="NAME", help="Short for --out results/runs/NAME.")] = None,
+    form: o.Form = o.ListFormat.TABLE,
+) -> None:
     """Say how far a run is: trials by how they ended, who is at work on it, failures and damaged files."""
+    if grid is not None:
+        from suite.prepare import RUNS, grid_name
+
+        if out is not None:
+            raise ValueError(f"--grid {grid} is short for --out {RUNS / grid_name(grid)}; leave it or --out {out} out")
+        out = RUNS / grid_name(grid)
     from suite.status import status as status_of
 
     print(status_of(out, form))
@@ -149,6 +161,28 @@ def report(
     from analysis.report import write_report
 
     print(*write_report(reader.connection, to), sep="\n")
+
+
+@app.command(epilog=f"Example: {PROGRAM} compare results/runs/main results/runs/branch --margin 0.02 --format junit")
+def compare(
+    run_a: Annotated[Path, typer.Argument(metavar="RUN_A", help="Folder of the reference run.")],
+    run_b: Annotated[Path, typer.Argument(metavar="RUN_B", help="Folder of the run that is judged against it.")],
+    margin: Annotated[
+        str, typer.Option(metavar="M", help="Relative difference by which B may be worse: 0.05 is 5 %.")
+    ] = "0.05",
+    strict: Annotated[bool, typer.Option("--strict", help="What is undecided fails as well.")] = False,
+    format: Annotated[o.Verdicts, typer.Option(help="json is for scripts, junit for builds.")] = o.Verdicts.TABLE,  # noqa: A002
+) -> None:
+    """Say whether run B is worse than run A, for two commits or two machines.
+
+    Trials are paired by cell and seed. Exit code 0: nothing is worse beyond the margin; 1: something is; 2: they cannot be
+    compared. What is undecided passes, unless --strict is given.
+    """
+    from suite.compare import compare as compare_runs
+
+    text, code = compare_runs(run_a, run_b, o.number(margin), format, strict=strict)
+    print(text)
+    raise typer.Exit(code)
 
 
 @app.command(epilog=f"Example: {PROGRAM} compact --out results/runs/full")
@@ -221,6 +255,9 @@ def _checked(given: dict[str, Any]) -> RunOptions:
     is_named = bool(given["address"]) and given["address"] != os.environ.get("RAY_ADDRESS")
     if given["local"] and is_named:  # one that only the environment names is no contradiction
         raise ValueError(f"--local runs in this process and joins no cluster; leave it or --address {given['address']} out")
+    clash = next((name for name in ("seeds", "retime") if given["until"] and given[name]), None)
+    if clash:
+        raise ValueError(f"--until decided chooses the seeds itself and times nothing again; leave it or --{clash} out")
     several = ("tasks", "networks", "optimizers", "plugins", "retry")
     values = given | {name: tuple(given[name] or ()) for name in several}
     numbers = {

@@ -74,18 +74,24 @@ class Driver:
         self._latest = ""
         self._next_telling = 0.0
 
-    def drive(self, interrupt: Interrupt, before: Callable[[], None] = lambda: None) -> None:
+    def drive(
+        self,
+        interrupt: Interrupt,
+        before: Callable[[], None] = lambda: None,
+        more: Callable[[], bool] = lambda: False,
+    ) -> None:
         """Run until nothing is left or the user interrupts; commit everything that finished.
 
         Args:
             interrupt: says whether the user wants the run to end.
             before: what is to be done first with the workers.
+            more: asked once nothing is left and all is committed: whether the agenda has been given more.
         """
         for job in self.agenda.skips:
             self._end(job, Status.SKIPPED, job.reason)
         try:
             before()
-            while not interrupt.hit and self._hand_out():
+            while not interrupt.hit and (self._hand_out() or more()):
                 self._take(interrupt)
                 self._commit()
                 self.tell()

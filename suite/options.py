@@ -15,6 +15,13 @@ from suite.trial import Status
 OVERLOAD = 4  # workers for each core of this machine, at most
 WHAT, WHERE, HOW = "What runs", "Where it runs", "What is repeated"
 
+
+class Goal(StrEnum):
+    """Until when `run` adds seeds."""
+
+    DECIDED = "decided"
+
+
 Plugins = Annotated[
     list[Path] | None, typer.Option("--plugin", metavar="FILE", help="A task, network or optimizer of your own; repeatable.")
 ]
@@ -30,6 +37,10 @@ Only = Annotated[
     typer.Option(metavar="PATTERN", help="Part of the grid: 'optimizer=fomoh*,task=digits'.", rich_help_panel=WHAT),
 ]
 Seeds = Annotated[str | None, typer.Option(metavar="N", help="Evaluation seeds a cell.", rich_help_panel=WHAT)]
+Until = Annotated[
+    Goal | None,
+    typer.Option(help="Add seeds, 5 to 20, to methods in undecided pairs until none is left.", rich_help_panel=WHAT),
+]
 Budget = Annotated[
     str | None, typer.Option(metavar="B", help="Budget: 0.1x of the task's, or gradient equivalents.", rich_help_panel=WHAT)
 ]
@@ -80,7 +91,7 @@ Retry = Annotated[
 ]
 
 
-VIEWS = "final, time_to_target, curves, tuning, failures, certificates"
+VIEWS = "final, evaluations, repeats, time_to_target, curves, tuning, failures, certificates"
 
 
 def whole(option: str, text: str | None) -> int | None:
@@ -144,4 +155,15 @@ class Format(StrEnum):
     MARKDOWN = "markdown"
 
 
+class Verdicts(StrEnum):
+    """How `compare` shows what it found."""
+
+    TABLE = "table"
+    JSON = "json"
+    JUNIT = "junit"
+
+
+Pilot = Annotated[
+    Path | None, typer.Option(metavar="RUN", help="Folder of a run whose scores say how far methods and seeds are apart.")
+]
 Form = Annotated[ListFormat, typer.Option("--format", help="json is for scripts.")]

@@ -5,21 +5,23 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from suite import staleness
+from suite.design import Design, decidable, designed, sentences
 from suite.forecast import Work, forecast, lines, refuse_misfit
 from suite.layout import hanging, labelled, listed, tallied
 from suite.progress import counted
 from suite.staleness import Cause
-from suite.trial import Status, Trial
+from suite.trial import Status
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from suite.prepare import Prepared
     from suite.run import RunOptions
 
-ENOUGH, BETTER = 6, 8  # tasks or seeds that a comparison needs
 SHOWN = 10  # reasons and causes that are listed for people
 TEXT = 29  # columns before what is said about a count
 STAGES = {"tune": "tuning", "eval": "evaluation", "retime": "timing again"}
@@ -55,25 +57,30 @@ class Plan:
     notes: list[str]  # tasks left out for want of data, damaged files
     work: Work
     design: list[str]  # what it is too small for; empty if it is large enough
+    decides: Design | None = None  # null where no two methods run on the same tasks
+    looks: list[str] = field(default_factory=list)  # with --until: how they are taken, and what those said that are over
 
 
-def plan(options: RunOptions, form: str = "table") -> str:
+def plan(options: RunOptions, form: str = "table", pilot: Path | None = None) -> str:
     """Say what `run` would do with the same options.
 
     Args:
         options: of the run.
         form: "table" for people, or "json" for the fields of `Plan`.
+        pilot: folder of the run from which the spreads of the scores are taken; None: this run.
 
     Raises:
         ValueError: the options are wrong.
         FileNotFoundError: something that the user named is missing.
     """
-    from suite.prepare import prepare
+    from suite.prepare import looks, prepare
 
     prepared = prepare(options)
+    said: list[str] = []
+    looks(options, prepared, said.append)
     if prepared.agenda.left:  # else nothing starts
         refuse_misfit(options)
-    made = planned(options, prepared)
+    made = replace(planned(options, prepared), decides=designed(prepared, pilot), looks=said)
     return json.dumps(asdict(made), indent=2) if form == "json" else "\n".join(_lines(made))
 
 
@@ -95,20 +102,6 @@ def planned(options: RunOptions, prepared: Prepared) -> Plan:
         chosen_anew=len(older) - len(own), versions=staleness.versions(agenda.outcomes, store),
         skipped=skipped(prepared), notes=prepared.notes, work=forecast(options, prepared, ready), design=decidable(prepared),
     )  # fmt: skip
-
-
-def decidable(prepared: Prepared) -> list[str]:
-    """Warn of a design that is too small to compare methods, over tasks or on one."""
-    tasks = len({item.task for item in prepared.items})
-    seeds = min((item.seeds for item in prepared.items if not isinstance(item, Trial)), default=0)
-    found = []
-    for number, noun, where in ((tasks, "task", "over tasks"), (seeds, "seed", "on one task")):
-        if 0 < number < ENOUGH:
-            needed = f"{ENOUGH} are needed for any test {where} to reach 5 %"
-            found.append(f"{counted(number, noun)} cannot decide which method is better: {needed}, {BETTER} are recommended")
-        elif 0 < number < BETTER:
-            found.append(f"{counted(number, noun)} are just enough for a test {where}: {BETTER} are recommended")
-    return found
 
 
 def skipped(prepared: Prepared) -> list[Skipped]:
@@ -144,7 +137,8 @@ def _lines(made: Plan) -> Iterator[str]:
         yield labelled("libraries", "some of these were made with other versions, which makes nothing stale")
         yield from _counted_causes(made.versions)
     yield from lines(made.work, left)
-    yield from (labelled("design", text) for text in made.design)
+    yield from (labelled("design", text) for text in (*made.design, *(sentences(made.decides) if made.decides else ())))
+    yield from (labelled("looks", text) for text in made.looks)
     yield from (labelled(*_note(note)) for note in made.notes)
     if made.skipped:
         yield labelled("to skip", f"{counted(sum(each.trials for each in made.skipped), 'trial')}, which cannot work")

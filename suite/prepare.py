@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,6 +17,7 @@ import pyarrow.parquet as pq
 from suite import expansion, selection
 from suite.agenda import IDENTITY, OUTCOME, Agenda, Stored
 from suite.catalog import Catalog
+from suite.cell import Cell
 from suite.medium import Uri, location
 from suite.packing import asked
 from suite.provenance import fingerprint
@@ -26,6 +28,7 @@ from suite.trial import name_of
 if TYPE_CHECKING:
     from suite.run import RunOptions
     from suite.trial import Trial
+    from suite.until import Looks
     from tasks.contract import Task
 
 RUNS = Path("results") / "runs"
@@ -61,7 +64,7 @@ def prepare(options: RunOptions) -> Prepared:
     items = selection.select(items, options.only)
     if any(axes.values()):
         items = selection.without_misfits(items)
-    items = selection.with_budget(selection.with_seeds(items, options.seeds), options.budget)
+    items = selection.with_budget(_with_seeds(items, options), options.budget)
     if not items:
         raise ValueError(f"grid {options.grid} yields no trials")
     root = _data_root(options)
@@ -85,6 +88,21 @@ def prepare(options: RunOptions) -> Prepared:
     notes += [f"left out {name_of(task)}: {message}" for task, message in missing.items()]
     notes += [f"damaged: {store.root / name}; {loss}" for name, loss in store.damage()]
     return Prepared(grid_name(options.grid), catalog, items, root, store, agenda, notes)
+
+
+def looks(options: RunOptions, prepared: Prepared, tell: Callable[[str], None]) -> Looks | None:
+    """Return the looks of a run that goes on until it is decided, after those whose trials are there; None for another run.
+
+    Raises:
+        ValueError: no number of seeds decides anything.
+    """
+    if not options.until:
+        return None
+    from suite.until import Looks
+
+    found = Looks(prepared, tell)
+    found.replay()
+    return found
 
 
 def grid_name(text: str) -> str:
@@ -155,6 +173,15 @@ def read_durations(root: Path | Uri) -> Iterator[dict[str, Any]]:
                 rows = pq.read_table(file, columns=["key", *DURATIONS]).to_pylist()
                 yield from (row for row in rows if row["key"] not in seen)
                 seen.update(row["key"] for row in rows)
+
+
+def _with_seeds(items: Iterable[selection.Item], options: RunOptions) -> list[selection.Item]:
+    """Return the items with the seeds that the user wants, or those of the first look."""
+    if not options.until:
+        return selection.with_seeds(items, options.seeds)
+    from analysis.sequential import LOOKS
+
+    return [replace(item, seeds=LOOKS[0]) if isinstance(item, Cell) else item for item in items]
 
 
 def _try_to_write(folder: Path, made: list[Path]) -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from suite.executor import Executor
     from suite.interrupt import Interrupt
     from suite.prepare import Prepared
+    from suite.until import Looks
 
 INTERRUPTED = 130
 
@@ -48,6 +49,7 @@ class RunOptions:
     keep_stale: bool = False
     retime: bool = False  # finished evaluations again, alone
     retry: tuple[str, ...] = ()  # ends to repeat
+    until: str | None = None  # "decided": more seeds for what the results do not decide
 
 
 def run(options: RunOptions) -> int:
@@ -72,9 +74,10 @@ def run(options: RunOptions) -> int:
 
 def _run(options: RunOptions, interrupt: Interrupt) -> int:
     from suite.planning import skipped_lines
-    from suite.prepare import prepare, writable
+    from suite.prepare import looks, prepare, writable
 
     prepared = prepare(options)
+    further = looks(options, prepared, _say)
     agenda, root = prepared.agenda, prepared.store.root
     _refuse_impossible(agenda)
     for note in [*prepared.notes, *skipped_lines(prepared)]:
@@ -87,17 +90,19 @@ def _run(options: RunOptions, interrupt: Interrupt) -> int:
         driver.share.open(alone=options.retime)
         _say(_opening(options, prepared))
         try:
-            _drive(driver, interrupt, measures=options.gpus_per_trial == "auto" and not options.retime)
+            _drive(driver, interrupt, further, measures=options.gpus_per_trial == "auto" and not options.retime)
         except KeyboardInterrupt:  # while workers started, or between two steps of a trial in this process
             interrupt.hit = True
         return _finish(prepared, driver, interrupt.hit)
 
 
-def _drive(driver: Driver, interrupt: Interrupt, *, measures: bool) -> None:
+def _drive(driver: Driver, interrupt: Interrupt, further: Looks | None, *, measures: bool) -> None:
     from suite.schema import table_from_rows
 
     # Ray prints warnings of its daemons there, where only data belongs; a debugger in this process is left alone
     quiet = nullcontext() if driver.executor.inline else redirect_stdout(sys.stderr)
+    if further:
+        further.tell = driver.progress.log
     with quiet, driver.progress:
         try:
             driver.executor.start()
@@ -112,7 +117,8 @@ def _drive(driver: Driver, interrupt: Interrupt, *, measures: bool) -> None:
         table_from_rows("flight", [])  # the first array makes Arrow import pandas: better now, while workers start
         gc.freeze()  # what is planned and imported stays: looking through it again and again takes longer than a trial
         try:
-            driver.drive(interrupt, (lambda: _measure(driver, interrupt)) if measures else lambda: None)
+            before = (lambda: _measure(driver, interrupt)) if measures else lambda: None
+            driver.drive(interrupt, before, further.advance if further else lambda: False)
         finally:
             gc.unfreeze()
 
@@ -192,7 +198,8 @@ def _executor(options: RunOptions, prepared: Prepared) -> Executor:
 
         tasks = {item.task for item in prepared.items}
         return RayExecutor(
-            address=options.address, workers=options.workers, trials=prepared.agenda.left, cpus=options.cpus_per_trial,
+            address=options.address, workers=options.workers, cpus=options.cpus_per_trial,
+            trials=None if options.until else prepared.agenda.left,  # as looks may ask for more than there are now
             gpus=options.gpus_per_trial, root=prepared.root, plugins=plugins, timeout=options.timeout,
             exclusive=options.retime, data=lambda: sharing.collect(tasks, prepared.root),
         )  # fmt: skip

@@ -123,10 +123,16 @@ def _kept(reader: Reader, key: str) -> Iterator[str]:
     yield from (f"{'' if index else 'files':<17}data/{name}" for index, name in enumerate(files))
 
 
-def _flight(reader: Reader, key: str) -> list[str]:
-    """Say where the last steps of a failed trial are."""
-    (steps,) = reader.connection.execute("SELECT count(*) FROM flight WHERE key = $1", [key]).fetchone() or (0,)
-    return [f"{'last steps':<17}python -m suite query \"FROM flight WHERE key = '{key}'\""] if steps else []
+def _flight(reader: Reader, key: str) -> Iterator[str]:
+    """Say which quantity of a failed trial left its normal range first, and where its last steps are."""
+    rows = reader.connection.execute("SELECT name, step, value FROM flight WHERE key = $1", [key]).fetchall()
+    if not rows:
+        return
+    from analysis.cards import card
+
+    found = card(rows)
+    yield _line("card", found.sentence if found else "no quantity of its flight record left the range of the first half")
+    yield f"{'last steps':<17}python -m suite query \"FROM flight WHERE key = '{key}'\""
 
 
 def _today(row: Row, plugins: tuple[Path, ...]) -> Iterator[str]:

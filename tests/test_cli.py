@@ -400,7 +400,7 @@ def test_run_passes_every_option_on(folder, monkeypatch):
         "networks": ("mlp",), "optimizers": ("sgd(lr=0.1)",), "plugins": (), "download": True, "local": False,
         "address": "a:1", "workers": 2,
         "cpus_per_trial": 2.0, "gpus_per_trial": "0.25", "timeout": 9.0, "keep_stale": True,
-        "retime": True, "retry": ("error", "lost"),
+        "retime": True, "retry": ("error", "lost"), "until": None,
     }  # fmt: skip
 
 

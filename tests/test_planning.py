@@ -16,8 +16,9 @@ import torch
 from suite import prepare
 from suite.catalog import Catalog
 from suite.cell import Cell
+from suite.design import decidable
 from suite.grids import QUICK_TASKS
-from suite.planning import Plan, decidable, plan, planned
+from suite.planning import Plan, plan, planned
 from suite.provenance import environment, fingerprint
 from suite.run import RunOptions
 from suite.source import ROOT

@@ -179,6 +179,14 @@ def test_settings_that_differ_are_never_pooled(tmp_path):
     }  # fmt: skip
 
 
+def test_a_setting_reads_without_the_comma_that_joins_it_to_a_method(tmp_path):
+    rows = [trial("5", tune=5), trial("20", tune=20, precision="bfloat16")]
+    found = _answers(tmp_path, rows, "SELECT method, setting FROM final ORDER BY setting DESC")
+    assert [tuple(row.values()) for row in found] == [
+        ("sgd on mlp, tune=5, float32", "tune=5, float32"), ("sgd on mlp, tune=20, bfloat16", "tune=20, bfloat16"),
+    ]  # fmt: skip
+
+
 def test_a_cell_tuned_again_counts_once(tmp_path):
     old = trial("old", tune=5, weight_decay=0.1, started=START)
     new = trial("new", tune=5, weight_decay=0.2, started=START.replace(year=2026))

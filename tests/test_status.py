@@ -206,6 +206,16 @@ def wait_for(ready, process, limit=240):
     raise AssertionError("status never said so")
 
 
+def test_a_grid_is_short_for_its_folder(folder, capsys):
+    begun(folder)
+    assert main(["status", "--grid", "mine"]) == 0
+    assert capsys.readouterr().out.splitlines()[0].split() == ["run", "results/runs/mine"]
+    assert main(["status", "--grid", "mine.py:grid", "--out", "x"]) == 2
+    assert "--grid mine.py:grid is short for --out results/runs/mine-grid" in capsys.readouterr().err
+    assert main(["status", "--grid", "none"]) == 2
+    assert "results/runs/none holds no results" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_a_real_run_is_watched_and_its_death_is_seen(tmp_path):
     (tmp_path / "mine.py").write_text(GRID)

@@ -80,15 +80,29 @@ def sample(stage="eval", seed=0, optimizer="sgd"):
     return replace(first, stage=stage, seed=seed)
 
 
-def keep(trial, folder, **columns):
-    """Store a trial as if it had run with today's code."""
+def keep(trial, folder, more=(), **columns):
+    """Store a trial as if it had run with today's code, and more rows of it."""
     code, parts = fingerprint(trial)
     made = {
         "fingerprint": code, "parts": json.dumps(parts), "versions": environment()["versions"], "status": "completed",
         "message": "", "grid": "g", "attempt": 1, "timing": "exclusive", "seconds": 2.0,
     }  # fmt: skip
-    Store(folder).commit([Row("trials", {**identity_of(trial, CATALOG), **made, **columns})])
+    Store(folder).commit([Row("trials", {**identity_of(trial, CATALOG), **made, **columns}), *more])
     return trial.key
+
+
+@pytest.mark.parametrize(("spike", "sentence"), [
+    (9.0, "gradient_norm was the first to leave its normal range"),
+    (0.0, "no quantity of its flight record left the range of the first half"),
+])  # fmt: skip
+def test_the_card_of_a_failed_trial_names_what_went_wrong_first(folder, capsys, spike, sentence):
+    trial, steps = sample(), range(1, 41)
+    norms = [("gradient_norm", step, 1.0 + step % 2 + spike * (step == 35)) for step in steps]
+    losses = [("loss", step, 1.0 + step % 3 + spike * (step > 37)) for step in steps]
+    names = ("key", "name", "step", "value")
+    flight = [Row("flight", dict(zip(names, (trial.key, *values), strict=True))) for values in norms + losses]
+    said = why(capsys, keep(trial, folder / "run", flight, status="diverged"), "run")
+    assert said["card"].startswith(sentence)
 
 
 def test_why(results, capsys):
