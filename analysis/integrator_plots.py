@@ -11,13 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from analysis.plots import STYLE
+from analysis.drawing import STYLE, Drawing
+from analysis.views import question
 
-ALTERNATIVES = {  # what each figure shows, for those who do not see it
-    "integrator-stability": "Edges of the regions of stability in the complex plane of step times curvature, by scheme",
-    "integrator-order": "Error at time 1 on a problem of known solution against the step, by scheme, with slopes of orders",
-    "integrator-flow": "Distance of training to the gradient flow at time 1 against the step, one line a rule",
-}
+SECTION = "Integrators of the gradient flow"
 FAMILIES: dict[str, tuple[str, ...]] = {  # the schemes of each panel, of their names in the checks
     "Adams–Bashforth": ("ab1", "ab2", "ab3", "ab4", "ab5"),
     "differences of four and five points": ("ab1", "nm4", "nm4_star", "nm5", "four_point"),
@@ -28,35 +25,35 @@ FAMILIES: dict[str, tuple[str, ...]] = {  # the schemes of each panel, of their 
 }
 _POINT = r"^(.+)_(\d+)_(re|im)$"
 _ERROR = r"^(.+)_error_(\d+)$"
-_CHECKED = """
-SELECT quantity, value FROM certificates WHERE family = 'integrators' AND "check" = $check AND isfinite(value)
-    AND seed = (SELECT min(seed) FROM certificates WHERE family = 'integrators' AND "check" = $check)
-"""
-# at time 1 of the flow, which a step of that length meets
-_FLOW = """
-SELECT t.task, t.optimizer_fields->>'rule' AS rule, t.lr AS step, t.seed, m.value AS distance
-FROM trials AS t JOIN metrics AS m USING (key)
-WHERE t.alias = 'flow' AND m.split = 'probe' AND m.name = 'flow_distance.distance'
-    AND isfinite(m.value) AND abs(m.step * t.lr - 1) < 1e-9
-ORDER BY ALL
-"""
 _WIDTH, _HEIGHT = 3.7, 2.9  # inches of a panel
-_COLUMNS = 3
+_COLUMNS = 2
 _MARGIN = 1.45  # of the regions in view, over the largest step of those schemes that are stable inside
 _TINY = 1e-9  # what is no distance from the real axis
 _FAR = 1e6  # points beyond are infinite but for rounding
 _LIMITLESS = 12.0  # side of the plane shown where schemes are stable outside
 
 
-def integrator_figures(connection: duckdb.DuckDBPyConnection) -> dict[str, Figure]:
-    """Return those figures of `ALTERNATIVES` by file name for which the run has rows."""
-    asked = {
-        "integrator-stability": stability(connection),
-        "integrator-order": errors(connection),
-        "integrator-flow": connection.sql(_FLOW).df(),
-    }
-    draw = {"integrator-stability": stability_figure, "integrator-order": order_figure, "integrator-flow": flow_figure}
-    return {name: draw[name](frame) for name, frame in asked.items() if len(frame)}
+def integrator_figures(connection: duckdb.DuckDBPyConnection) -> list[Drawing]:
+    """Return the regions of stability, the orders and the distances to the flow, those for which the run has rows."""
+    edges, orders, flow = stability(connection), errors(connection), connection.sql(question("flow_distance")).df()
+    found = []
+    if len(edges):
+        found += [Drawing("integrator-stability", SECTION, stability_figure(edges),
+                  "Edges of the regions of stability in the complex plane of step times curvature, by scheme",
+                  "How long a step may be. A scheme is stable for those products of step h and curvature λ that its curve "
+                  "encloses, from 0 (+) to the right; the farther it reaches, the longer the step.",
+                  ("integrator_checks",))]  # fmt: skip
+    if len(orders):
+        found += [Drawing("integrator-order", SECTION, order_figure(orders),
+                  "Error at time 1 on a problem of known solution against the step, by scheme, with slopes of orders",
+                  "How much a shorter step helps: a scheme of order p has errors parallel to the grey line of that power "
+                  "of h.", ("integrator_checks",))]  # fmt: skip
+    if len(flow):
+        found += [Drawing("integrator-flow", SECTION, flow_figure(flow),
+                  "Distance of training to the gradient flow at time 1 against the step, one line a rule",
+                  "How closely training follows the gradient flow: distance at time 1, lines through medians over seeds, a "
+                  "dot a seed, grey lines for first and second order.", ("flow_distance",))]  # fmt: skip
+    return found
 
 
 def stability(connection: duckdb.DuckDBPyConnection) -> pd.DataFrame:
@@ -77,7 +74,7 @@ def errors(connection: duckdb.DuckDBPyConnection) -> pd.DataFrame:
 
 def _checked(connection: duckdb.DuckDBPyConnection, check: str, pattern: str, names: list[str]) -> pd.DataFrame:
     """Return the values of a check whose quantities match, with the parts of their names; the second one is a number."""
-    rows = connection.execute(_CHECKED, {"check": check}).df()
+    rows = connection.execute(question("integrator_checks"), {"check": check}).df()
     if rows.empty:  # an empty column of strings has no parts
         return rows
     parts = rows["quantity"].str.extract(pattern).set_axis(names, axis=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import combinations
 from typing import NamedTuple
 
 import duckdb
@@ -9,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from analysis import stats
+from analysis.pairwise import Pairs, compared
 from analysis.views import question
 
 REFERENCES = ("sgd", "adamw")  # optimizers that costs are compared with, the first that ran everywhere
@@ -147,20 +149,30 @@ def _bound(rows: pd.DataFrame, base: pd.DataFrame) -> str:
 
 
 def _adjusted(common: pd.DataFrame, names: list[str], tasks: list[str]) -> dict[str, float]:
-    """Max-T over all pairs, since the best method is chosen by looking; returned for the pairs with the best.
+    """Max-T over all pairs, since the best method is chosen by looking; returned for the pairs with the best."""
+    found = all_pairs(common, names, tasks)
+    return {names[j]: float(p) for (i, j), p in zip(found.pairs, found.p, strict=True) if i == 0}
+
+
+def all_pairs(common: pd.DataFrame, names: list[str], tasks: list[str]) -> Pairs:
+    """Compare all pairs of methods over tasks.
 
     The difference on a task is P(better) - 1/2 over seeds: without units, so that tasks can be averaged.
+
+    Args:
+        common: cells by (method, task).
+        names: of methods that ran on all of these tasks, best first.
+        tasks: the replicates.
     """
-    pairs = [(i, j) for i in range(len(names)) for j in range(i + 1, len(names))]
+    pairs = list(combinations(range(len(names)), 2))
     differences = np.empty((len(tasks), len(pairs)))
     for t, task in enumerate(tasks):
         scores = [common.loc[(name, task), "scores"] for name in names]
         higher = bool(common.loc[(names[0], task), "higher_is_better"])
         differences[t] = [stats.chance_better(scores[i], scores[j], higher) - 0.5 for i, j in pairs]
-    p = stats.sign_flip_max_t(differences)
+    found = compared(differences, pairs)
     # ranks of medians and chances of a seed to be better may disagree; then nothing is shown, and raising a p is safe
-    ahead = differences.mean(axis=0) > 0
-    return {names[j]: float(p[index]) if ahead[index] else 1.0 for index, (i, j) in enumerate(pairs) if i == 0}
+    return found._replace(p=np.where(differences.mean(axis=0) > 0, found.p, 1.0))
 
 
 def _floats(values: object) -> stats.Array:

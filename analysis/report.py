@@ -12,6 +12,7 @@ import pandas as pd
 from analysis import leaderboard
 from analysis.badge import Badge, badge
 from analysis.claims_page import claims_blocks
+from analysis.drawing import OVER_TASKS, PER_TASK, TUNING, Drawing, Omission, save, shown
 from analysis.families import family_blocks, family_figures
 from analysis.leaderboard import MIN_TASKS, Board
 from analysis.stats import DIGITS, MIN_SEEDS, Ratio, least_p
@@ -41,12 +42,13 @@ def write_report(connection: duckdb.DuckDBPyConnection, to: Path | str) -> list[
     folder = Path(to)
     folder.mkdir(parents=True, exist_ok=True)
     cells = leaderboard.cells(connection)
-    figures = (plots.all_figures(connection, cells) if len(cells) else {}) | family_figures(connection)
-    written = [plots.save(figure, folder / name) for name, figure in figures.items()]
-    text, page, web = _page(connection, cells, list(figures)), folder / "leaderboard.md", folder / "index.html"
+    found = [*(plots.all_figures(connection, cells) if len(cells) else []), *family_figures(connection)]
+    written = save(found, folder)
+    text, page, web = _page(connection, cells, found), folder / "leaderboard.md", folder / "index.html"
     page.write_text(text, encoding="utf-8")
-    web.write_text(html_page(text, folder), encoding="utf-8")
-    return [page, web, *(path for pair in written for path in pair)]
+    families = dict(zip(cells["method"], cells["family"], strict=True))
+    web.write_text(html_page(text, folder, families), encoding="utf-8")
+    return [page, web, *written]
 
 
 def summary(connection: duckdb.DuckDBPyConnection, top: int = 3) -> str:
@@ -68,21 +70,19 @@ def summary(connection: duckdb.DuckDBPyConnection, top: int = 3) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _page(connection: duckdb.DuckDBPyConnection, cells: pd.DataFrame, figures: list[str]) -> str:
+def _page(connection: duckdb.DuckDBPyConnection, cells: pd.DataFrame, found: list[Drawing | Omission]) -> str:
     about = connection.sql(question("identity")).to_arrow_table().to_pylist()[0]
     board = leaderboard.board(cells) if len(cells) else None
     blocks = ["# Leaderboard", _finding(cells, board), *_header(connection, about)]
     blocks += claims_blocks(connection)
-    if "ranks" in figures:
-        blocks += ["![Ranks of all methods on all tasks](ranks.png)"]
     if board is not None:
-        blocks += ["## Over tasks", *_over_tasks(board), "## Per task"]
-        curves = [name for name in figures if name.startswith("curves")]
-        blocks += [f"![Validation curves of the methods on each task]({name}.png)" for name in curves]
-        blocks += _legend(cells)
+        blocks += [f"## {OVER_TASKS}", *_over_tasks(board), *shown(found, OVER_TASKS)]
+        blocks += [f"## {PER_TASK}", *shown(found, PER_TASK), *_legend(cells)]
     for task, rows in cells.groupby("task"):
         blocks += [f"### {task}", *_task(rows)]
-    blocks += family_blocks(connection, figures)
+    tuning = shown(found, TUNING)
+    blocks += [f"## {TUNING}", *tuning] if tuning else []
+    blocks += family_blocks(connection, found)
     return "\n\n".join(blocks) + "\n"
 
 

@@ -2,58 +2,132 @@
 
 from __future__ import annotations
 
-import base64
 import re
-from html import unescape
+from html import escape, unescape
 from pathlib import Path
+from typing import NamedTuple
 
 from jinja2 import Environment
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
+from analysis.views import question
+
 PARTS = Path(__file__).parent / "page"
-_HEADING = re.compile(r"<h2>(.*?)</h2>")
-_IMAGE = re.compile(r'<img src="([^"]+)\.png" alt="([^"]*)" />')
+_FIGURE = re.compile(
+    r'<p><img src="(?P<name>[^"]+)\.png" alt="(?P<alt>[^"]*)" /></p>\n'
+    r"(?:<p>(?P<caption>(?:(?!</p>).)*)</p>\n<p>SQL: (?P<sql>(?:<code>\w+</code>(?:, )?)+)</p>\n)?",
+    re.DOTALL,
+)
+_TABLE = re.compile(r"<table>.*?</table>\n?", re.DOTALL)
+_FIRST = re.compile(r"<tr>\n<td(?: [^>]*)?>(.*?)</td>", re.DOTALL)
+_CLAIM = re.compile(r"<td>((\w+) \d+), (<code>\w+</code>): (.*?)</td>")
 _ALIGNED = re.compile(r' style="text-align:(left|right|center)"')
-_HEADER = re.compile(r"<th(?=[ >])")
 _VERDICT = re.compile(r"<td>(supported|refuted|undecided)</td>")
+_USED = re.compile(r'(?:url\(#|href="#)([\w-]+)')
+_SIZE = re.compile(r'(<svg[^>]*?) width="([\d.]+)pt" height="[\d.]+pt"')
+_NOISE = re.compile(r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>|<!--.*?-->|^\s*<\?xml.*?\?>|<!DOCTYPE.*?>", re.DOTALL)
+_FONT = re.compile(r"(font: [^\"]*?(?:px|pt)) [^\";]*sans-serif")
 
 
-def html_page(markdown: str, folder: Path) -> str:
+class Section(NamedTuple):
+    """A part of the page under a heading of its own.
+
+    Attributes:
+        identity: its anchor.
+        name: its heading as plain text.
+        heading: its heading as HTML.
+        body: what stands before its first part.
+        parts: heading and body of each part under a heading of the next level.
+    """
+
+    identity: str
+    name: str
+    heading: str
+    body: str
+    parts: list[tuple[str, str]]
+
+
+def html_page(markdown: str, folder: Path, families: dict[str, str] | None = None) -> str:
     """Return a page of Markdown as HTML that needs no other file.
 
     Args:
         markdown: of `leaderboard.md`; its images are files of `folder`.
         folder: where each image also lies as SVG, which is what the page holds.
+        families: by method, to filter tables by.
     """
     text = MarkdownIt("commonmark").enable("table").render(markdown)
-    text = _IMAGE.sub(lambda found: _figure(folder / f"{found[1]}.svg", found[2]), text)
-    text = _ALIGNED.sub(lambda found: ' class="number"' if found[1] == "right" else "", text)
-    text = _HEADER.sub('<th scope="col"', _VERDICT.sub(r'<td class="\1">\1</td>', text))
-    text = text.replace("<table>", '<div class="table"><div class="scroll" tabindex="0"><table>')
-    text = text.replace("</table>", "</table></div></div>")
-    sections: list[tuple[str, str]] = []
-    body = _HEADING.sub(lambda found: _section(found[1], sections), text)
+    text, about = _provenance(text)
+    text = _FIGURE.sub(lambda found: _figure(folder, found), text)
+    text = _TABLE.sub(lambda found: _table(found[0], families or {}), text)
+    opening, *rest = text.split("<h2>")
     title = re.search(r"<h1>(.*?)</h1>", text)
+    sections = [_section(part) for part in rest]
     template = Environment(autoescape=True).from_string(_part("page.html"))
     return template.render(
-        title=f"fosbench: {unescape(title[1]) if title else 'report'}", sections=sections, body=Markup(body),
-        style=Markup(_part("page.css")), script=Markup(_part("page.js")),
+        title=f"fosbench: {unescape(title[1]) if title else 'report'}", opening=Markup(opening), sections=sections,
+        about=Markup(_table(about, {})), style=Markup(_part("page.css")), script=Markup(_part("page.js")), safe=Markup,
     )  # fmt: skip
 
 
-def _section(heading: str, sections: list[tuple[str, str]]) -> str:
-    """Give a heading an anchor, and note it for the list of sections."""
+def _provenance(text: str) -> tuple[str, str]:
+    """Take the table of what ran out of the text: on a page it belongs to the end."""
+    found = next((table for table in _TABLE.findall(text) if re.search(r"<th[^>]*>run</th>", table)), "")
+    return text.replace(found, "", 1), found
+
+
+def _section(text: str) -> Section:
+    heading, body = text.split("</h2>\n", 1)
     name = unescape(re.sub(r"<[^>]*>", "", heading))
+    first, *parts = body.split("<h3>")
     identity = re.sub(r"\W+", "-", name.lower()).strip("-")
-    sections.append((identity, name))
-    return f'<h2 id="{identity}">{heading}</h2>'
+    return Section(identity, name, heading, first, [(part.split("</h3>")[0], part.split("</h3>")[1]) for part in parts])
 
 
-def _figure(file: Path, alternative: str) -> str:
-    """Return an image that carries its own data."""
-    data = base64.b64encode(file.read_bytes()).decode()
-    return f'<img src="data:image/svg+xml;base64,{data}" alt="{alternative}" loading="lazy">'
+def _figure(folder: Path, found: re.Match[str]) -> str:
+    """Return an image with its caption and, folded, the questions whose answers it shows."""
+    svg = _inline((folder / f"{found['name']}.svg").read_text(encoding="utf-8"), found["name"], found["alt"])
+    image = f'<div class="wide">{svg}</div>'
+    if not found["sql"]:
+        return f"<figure>{image}</figure>\n"
+    names = re.findall(r"<code>(\w+)</code>", found["sql"])
+    asked = "\n".join(f"<pre><code>{escape(question(name).strip())}</code></pre>" for name in names)
+    folded = f"<details><summary>SQL: {', '.join(names)}</summary>\n{asked}\n</details>"
+    return f"<figure>{image}\n<figcaption>{found['caption']}</figcaption>\n{folded}</figure>\n"
+
+
+def _inline(svg: str, name: str, alternative: str) -> str:
+    """Return an SVG as a part of a page: identities of its own, no more than are used, text in the font of the page."""
+    text, used = _NOISE.sub("", svg).strip(), set(_USED.findall(svg))
+    text = re.sub(r' id="([^"]*)"', lambda found: f' id="{name}-{found[1]}"' if found[1] in used else "", text)
+    text = re.sub(r'(url\(#|href="#)([\w-]+)', rf"\g<1>{name}-\2", text)
+    text = _FONT.sub(r"\1 system-ui, sans-serif", text)
+    named = f'role="img" aria-label="{alternative}"'
+    return _SIZE.sub(lambda size: f'{size[1]} {named} style="--width: {float(size[2]) * 4 / 3:.0f}px"', text, count=1)
+
+
+def _table(text: str, families: dict[str, str]) -> str:
+    """Return a table that scrolls within itself, its rows marked with the family of their method or claim."""
+    kind = "table claims" if re.search(r"<th[^>]*>claim</th>", text) else "table"
+    text = _ALIGNED.sub(lambda found: ' class="number"' if found[1] == "right" else "", text)
+    text = re.sub(r"<th(?=[ >])", '<th scope="col"', text)
+    text = _FIRST.sub(lambda found: _row(found, families), text)
+    text = _CLAIM.sub(_claim, text)
+    text = _VERDICT.sub(r'<td><span class="\1">\1</span></td>', text)
+    return f'<div class="{kind}"><div class="scroll">{text.strip()}</div></div>\n' if text else ""
+
+
+def _row(found: re.Match[str], families: dict[str, str]) -> str:
+    first = unescape(re.sub(r"<[^>]*>", "", found[1]))
+    claim = _CLAIM.match(f"<td>{found[1]}</td>")
+    family = claim[2] if claim else families.get(first)
+    return found[0].replace("<tr>", f'<tr data-family="{escape(family)}">', 1) if family else found[0]
+
+
+def _claim(found: re.Match[str]) -> str:
+    """Return the cell of a claim: what it says, below it its number and the name by which one asks for it."""
+    name = found[3].replace("_", "_<wbr>")
+    return f'<td><span class="sentence">{found[4]}</span> <small>{found[1]} · {name}</small></td>'
 
 
 def _part(name: str) -> str:
