@@ -18,7 +18,7 @@ MIN_SEEDS = 6  # below, order statistics give no 95 % interval of a median
 EXACT_TASKS = 16  # up to here all 2^(N-1) sign flips are enumerated
 FLIPS = 10_000  # random ones above
 DIGITS = 6  # significant ones of a score; float32 carries seven, of which sums lose the last
-_CHUNK = 2048  # sign flips evaluated at once
+_CELLS = 2**18  # flips x pairs evaluated at once, 2 MB: they stay in the cache
 
 
 class MedianInterval(NamedTuple):
@@ -155,30 +155,39 @@ def least_p(tasks: int, flips: int = FLIPS) -> float:
     return 2.0 ** (1 - tasks) if tasks <= EXACT_TASKS else 1 / (flips + 1)
 
 
-def sign_flip_max_t(differences: Array, flips: int = FLIPS, seed: int = 0) -> Array:
+def sign_flip_max_t(differences: Array, flips: int = FLIPS, seed: int = 0, exact_tasks: int = EXACT_TASKS) -> Array:
     """Return single-step max-T adjusted p values of paired differences (Westfall and Young 1993).
 
     T = |mean d| sqrt(N) / sd(d) for every pair; under the null the sign of all differences of one task may flip. With
     M(e) the largest T over pairs after the flips e in {-1, 1}^N, p = #{e : M(e) >= T} / 2^N. All 2^N are enumerated up
     to N = 16 (half of them, by symmetry); above, p = (1 + #) / (flips + 1) over random ones.
 
+    Flips leave mean(d^2) alone, and T^2 = (N - 1) u^2 / (1 - u^2) grows with u = |mean d| / sqrt(mean(d^2)): u stands in
+    for T, and all flips of all pairs are matrix products.
+
     Args:
-        differences: (tasks, pairs).
+        differences: (tasks, pairs), or (tasks, pairs, families): families are tested apart, with the same flips.
         flips: random flips above 16 tasks.
         seed: of their generator.
+        exact_tasks: another limit than 16; a simulation has more use for replicates than for flips.
 
     Returns:
-        (pairs,). The least possible is `least_p`; a pair without any difference has 1.
+        (pairs,) or (pairs, families). The least possible is `least_p`; a pair without any difference has 1.
     """
     d = np.asarray(differences, float)
-    tasks = len(d)
-    mean_square = np.mean(d**2, axis=0)
-    observed = _t(np.ones((1, tasks)), d, mean_square)[0] * (1 - 1e-9)  # rounding must not break ties with itself
-    count, total = np.zeros(d.shape[1]), 0
-    for signs in _flips(tasks, flips, seed):
-        count += np.sum(_t(signs, d, mean_square).max(axis=1)[:, None] >= observed, axis=0)
-        total += len(signs)
-    return count / total if tasks <= EXACT_TASKS else (1 + count) / (total + 1)
+    tasks, pairs = d.shape[:2]
+    scale = tasks * np.sqrt(np.mean(d**2, axis=0))
+    unit = (d / np.where(scale > 0, scale, 1.0)).reshape(tasks, pairs, -1)
+    u = np.abs(unit.sum(axis=0))
+    threshold = u * (1 - 1e-9 * (1 - u**2) - 1e-12)  # T up to a billionth: rounding must not break ties with itself
+    flat, rows = unit.reshape(tasks, -1), max(32, _CELLS // max(1, unit[0].size))
+    signs = _exact_flips(tasks, rows) if tasks <= exact_tasks else _random_flips(tasks, flips, seed, rows)
+    parts = [_largest(chunk @ flat, pairs) for chunk in signs]
+    largest = np.sort(np.concatenate(parts).T)  # (families, flips)
+    total = largest.shape[1]
+    below = [np.searchsorted(row, bar) for row, bar in zip(largest, threshold.T, strict=True)]
+    count = total - np.array(below).T.reshape(d.shape[1:])
+    return count / total if tasks <= exact_tasks else (1 + count) / (total + 1)
 
 
 def one_sided_t(differences: Array) -> Array:
@@ -220,26 +229,24 @@ def holm(p: Array) -> Array:
     return result
 
 
-def _flips(tasks: int, flips: int, seed: int) -> Iterator[Array]:
-    """Yield chunks (rows, tasks) of signs: half of all 2^N, the first one kept, or random ones above 16 tasks."""
-    total = 2 ** (tasks - 1) if tasks <= EXACT_TASKS else flips
+def _exact_flips(tasks: int, rows: int) -> Iterator[Array]:
+    """Yield chunks (rows, tasks) of the 2^(N-1) signs that leave the first task alone."""
+    total = 2 ** (tasks - 1)
+    for start in range(0, total, rows):
+        numbers = np.arange(start, min(start + rows, total))
+        yield np.where((numbers[:, None] << 1) >> np.arange(tasks) & 1, -1.0, 1.0)
+
+
+def _random_flips(tasks: int, flips: int, seed: int, rows: int) -> Iterator[Array]:
     generator = np.random.default_rng(seed)
-    for start in range(0, total, _CHUNK):
-        rows = np.arange(start, min(start + _CHUNK, total))
-        if tasks <= EXACT_TASKS:
-            yield np.where((rows[:, None] << 1) >> np.arange(tasks) & 1, -1.0, 1.0)
-        else:
-            yield generator.choice([-1.0, 1.0], size=(len(rows), tasks))
+    for start in range(0, flips, rows):
+        yield generator.choice([-1.0, 1.0], size=(min(rows, flips - start), tasks))
 
 
-def _t(signs: Array, d: Array, mean_square: Array) -> Array:
-    """Return (flips, pairs) statistics; constant differences give infinity, no difference gives zero."""
-    tasks = len(d)
-    mean = signs @ d / tasks
-    variance = (mean_square - mean**2) * tasks / max(tasks - 1, 1)
-    flat = variance <= 1e-12 * mean_square
-    t = np.abs(mean) / np.sqrt(np.where(flat, 1.0, variance) / tasks)
-    return np.where(flat, np.where(mean_square > 0, np.inf, 0.0), t)
+def _largest(means: Array, pairs: int) -> Array:
+    """Return (flips, families), the largest |mean| over pairs; overwrites `means`, (flips, pairs x families)."""
+    np.abs(means, out=means)
+    return means.reshape(len(means), pairs, -1).max(axis=1, initial=0.0)
 
 
 def geometric_ratio(values: Array, reference: Array, level: float = 0.95) -> Ratio:
