@@ -16,7 +16,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from analysis.best_of import Curve, expected_best_curve
-from analysis.drawing import DASHED, GREY, INK, OVER_TASKS, STYLE, TUNING, Drawing, Omission
+from analysis.drawing import DASHED, GREY, INK, OVER_TASKS, STYLE, TUNING, Drawing, Omission, broken
 from analysis.leaderboard import Board
 from analysis.stats import Ratio
 from analysis.tables import counted
@@ -28,7 +28,7 @@ _WIDTH, _HEIGHT = 3.7, 2.6  # inches of a panel
 _DARK = "0.6"  # of methods without a colour of their own
 _MARKS = {"": "o", "≥": ">", "≤": "<", "~": "d"}
 _DECADE = 10.0  # losses that span more get a logarithmic axis
-PANELS = 12  # tasks on the figure of tuning
+PANELS = 8  # tasks on the figure of tuning
 
 Styles = dict[str, dict[str, Any]]
 
@@ -43,7 +43,9 @@ def cost_figures(cells: pd.DataFrame, board: Board, styles: Styles) -> list[Draw
     """
     what = "cost against quality"
     if len(board.table) < 3 or board.reference is None:
-        why = "fewer than three methods ran on all tasks" if len(board.table) < 3 else "no sgd or adamw to compare costs with"
+        why = (
+            "fewer than three methods ran on all tasks" if len(board.table) < 3 else "no sgd or adamw to compare costs with"
+        )
         return [Omission(OVER_TASKS, what, why)]
     names = dict(zip(cells["method"], cells["label"], strict=True))
     table = board.table.assign(label=board.table["method"].map(names))
@@ -58,8 +60,8 @@ def cost_figures(cells: pd.DataFrame, board: Board, styles: Styles) -> list[Draw
         "cost-quality", OVER_TASKS, cost_quality(frames, board.reference, styles),
         "Mean rank of each method against its cost, one panel a clock",
         f"What quality costs: mean rank (1 is best, on top) against cost over that of `{names[board.reference]}`, geometric "
-        "means over tasks with 95 % intervals. Up and to the left is better; the grey steps join the methods that none beats "
-        f"in both. Triangles: bounds, since a target was missed within the budget.{left}",
+        "means over tasks with 95 % intervals. Up and to the left is better; the grey steps join the methods that none "
+        f"beats in both. Triangles: bounds, since a target was missed within the budget.{left}",
         ("leaderboard",),
     )]  # fmt: skip
 
@@ -150,8 +152,8 @@ def best_of(connection: duckdb.DuckDBPyConnection, cells: pd.DataFrame, styles: 
         "best-of", TUNING, best_of_figure(tried[tried["task"].isin(tasks[:PANELS])], styles),
         "Expected best validation score against the number of points tried in tuning, one panel a task",
         "What tuning buys: the validation score to be expected of the best of n points, with 95 % of draws of the points. "
-        "Where lines cross, the order of two methods depends on how much they were tuned. A failed trial counts as the worst "
-        f"score on its task.{first}", ("tried",),
+        "Where lines cross, the order of two methods depends on how much they were tuned. A failed trial counts as the "
+        f"worst score on its task.{first}", ("tried",),
     )  # fmt: skip
 
 
@@ -170,7 +172,7 @@ def best_of_figure(frame: pd.DataFrame, styles: Styles) -> Figure:
         panels = list(figure.subplots(rows, columns, squeeze=False).flat)
         for axes, task in zip(panels, tasks, strict=False):
             _best_panel(axes, frame[frame["task"] == task], styles)
-            axes.set(title=task, xlabel="points tried")
+            axes.set(title=broken(task), xlabel="points tried")
         for axes in panels[len(tasks) :]:
             axes.axis("off")
         _legend(figure, panels[len(tasks) :], set(frame["label"]), styles)
@@ -208,7 +210,9 @@ def _expected(rows: pd.DataFrame, higher: bool) -> dict[str, Curve]:
     if not len(finite):
         return {}
     floor = float(finite.min() if higher else finite.max())
-    return {label: expected_best_curve(values, len(values), higher, draws=500, floor=floor) for label, values in scores.items()}
+    return {
+        label: expected_best_curve(values, len(values), higher, draws=500, floor=floor) for label, values in scores.items()
+    }
 
 
 def _legend(figure: Figure, free: list[Axes], labels: set[str], styles: Styles) -> None:

@@ -18,6 +18,8 @@ STYLE: Any = {
     "svg.fonttype": "none",  # text stays text: it can be searched, and is small
     "svg.hashsalt": "fosbench",  # equal figures become equal files
 }  # fmt: skip
+# of the palette for the colour-blind, without its grey and its yellow; its brown is near its orange and comes last
+COLOURS = ("#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#56b4e9", "#333333", "#fbafe4", "#ca9161")
 GREY = "0.78"  # of what is not told apart
 INK = "0.35"  # of lines that carry no data
 DASHED = (0, (4, 3))
@@ -95,7 +97,7 @@ def save(found: Found, folder: Path) -> list[Path]:
     return [path for item in found if isinstance(item, Drawing) for path in item.save(folder)]
 
 
-def line_styles(labels: Sequence[str], colours: Sequence[Any]) -> dict[str, dict[str, Any]]:
+def line_styles(labels: Sequence[str], colours: Sequence[str] = COLOURS) -> dict[str, dict[str, Any]]:
     """Return a colour and dashes for every label: the dashes change when the colours begin anew.
 
     >>> [style["linestyle"] for style in line_styles(["a", "b", "c"], ["red", "blue"]).values()]
@@ -106,6 +108,20 @@ def line_styles(labels: Sequence[str], colours: Sequence[Any]) -> dict[str, dict
     return {
         label: {"color": colours[k % size], "linestyle": dashes[k // size % len(dashes)]} for k, label in enumerate(labels)
     }
+
+
+def broken(text: str, width: int = 36) -> str:
+    """Break a long label into lines at its commas and brackets.
+
+    >>> broken("adam on net(depth=4,width=8)", 20).splitlines()
+    ['adam on net(', 'depth=4,width=8)']
+    """
+    lines = [""]
+    for piece in text.replace(",", ",\0").replace(" on ", " on \0").replace("(", "(\0").split("\0"):
+        if lines[-1] and len(lines[-1]) + len(piece) > width:
+            lines.append("")
+        lines[-1] += piece
+    return "\n".join(line.strip() for line in lines)
 
 
 def _svg(figure: Figure) -> bytes:
@@ -133,7 +149,8 @@ def label_ends(axes: Axes, ends: dict[str, tuple[float, Any]]) -> None:
         ends: height and colour of the end of each line, by label.
     """
     box, (low, high) = axes.get_position(), axes.get_ylim()
-    step = 1.35 * 8 / 72 / (axes.figure.get_figheight() * box.height) * (high - low)  # of a line of text
+    figure: Any = axes.figure
+    step = 1.35 * 8 / 72 / (figure.get_figheight() * box.height) * (high - low)  # of a line of text
     order = sorted(ends, key=lambda label: ends[label][0])
     heights: list[float] = []
     for label in order:
@@ -145,5 +162,6 @@ def label_ends(axes: Axes, ends: dict[str, tuple[float, Any]]) -> None:
     for label, height in zip(order, heights, strict=True):
         end, colour = ends[label]
         line = {"arrowstyle": "-", "color": colour, "linewidth": 0.6, "shrinkA": 1, "shrinkB": 0}
-        axes.annotate(label, (1, end), (1.035, height), xycoords=("axes fraction", "data"), textcoords=("axes fraction", "data"),
-                      color=colour, size=8, va="center", arrowprops=line, annotation_clip=False)  # fmt: skip
+        place = ("axes fraction", "data")
+        axes.annotate(label, (1, end), (1.035, height), xycoords=place, textcoords=place, color=colour,
+                      size=8, va="center", arrowprops=line, annotation_clip=False)  # fmt: skip

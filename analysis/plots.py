@@ -18,7 +18,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 from analysis import cost_plots, leaderboard, ranking_plots
-from analysis.drawing import DASHED, GREY, INK, OVER_TASKS, PER_TASK, STYLE, Drawing, Omission, line_styles
+from analysis.drawing import DASHED, GREY, INK, OVER_TASKS, PER_TASK, STYLE, Drawing, Omission, broken, line_styles
 from analysis.stats import MIN_SEEDS, Array, median_interval
 from analysis.tables import counted, listed
 from analysis.views import question
@@ -62,7 +62,8 @@ def _ranks(named: pd.DataFrame) -> Drawing | Omission:
 
 def _curves(connection: duckdb.DuckDBPyConnection, named: pd.DataFrame, styles: Styles) -> list[Drawing | Omission]:
     """Return the learning curves in pages of `PANELS` tasks."""
-    tasks, found = sorted(named["task"].unique()), []
+    tasks = sorted(named["task"].unique())
+    found: list[Drawing | Omission] = []
     pages = [tasks[i : i + PANELS] for i in range(0, len(tasks), PANELS)]
     for page, part in enumerate(pages, 1):
         frames = {task: connection.execute(question("curves"), {"task": task}).df() for task in part}
@@ -149,10 +150,7 @@ def palette(cells: pd.DataFrame) -> Styles:
     families = list(placed.drop_duplicates("family").index) if len(placed) > HIGHLIGHTED else []
     winners = list(here.drop_duplicates("task")["label"])
     wanted = list(dict.fromkeys([*winners, *families, *placed.index]))[: max(HIGHLIGHTED, len(set(winners)))]
-    colours = sns.color_palette("colorblind")
-    # without its grey and its yellow; its brown is near its orange and comes last
-    told_apart = [*(colours[i] for i in (0, 1, 2, 3, 4, 9)), (0.2, 0.2, 0.2), colours[6], colours[5]]
-    return line_styles([label for label in placed.index if label in wanted], told_apart)
+    return line_styles([label for label in placed.index if label in wanted])
 
 
 def _placed(cells: pd.DataFrame) -> pd.DataFrame:
@@ -240,7 +238,7 @@ def _panel(axes: Axes, cells: pd.DataFrame, bands: dict[str, Array], styles: Sty
     elif len(medians):
         _clip(axes, medians, first["target"])
     _scale_x(axes, bands)
-    axes.set(title=_title(cells), xlabel="gradient equivalents", ylabel=f"validation {first['metric']}")
+    axes.set(title=broken(_title(cells)), xlabel="gradient equivalents", ylabel=f"validation {first['metric']}")
     if pd.notna(first["target"]):
         axes.axhline(first["target"], color=INK, linewidth=0.8, linestyle=DASHED, zorder=1)
 

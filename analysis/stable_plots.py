@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from analysis.drawing import DASHED, INK, STYLE, Drawing, line_styles
+from analysis.drawing import DASHED, INK, STYLE, Drawing, broken, line_styles
 from analysis.tables import counted, number
 from analysis.views import question
 
@@ -35,8 +35,8 @@ class Words(NamedTuple):
 WORDS = {
     "depths": Words(
         "Test score against depth, one line a network",
-        "Test score by depth: medians over seeds, shades from the first quartile to the third. A network that bears depth has "
-        "a level line; a gap is a depth at which half of the runs failed.",
+        "Test score by depth: medians over seeds, shades from the first quartile to the third. A network that bears depth "
+        "has a level line; a gap is a depth at which half of the runs failed.",
         "depths",
     ),
     "sensitivities": Words(
@@ -86,7 +86,7 @@ def stable_figures(connection: duckdb.DuckDBPyConnection) -> list[Drawing]:
         "sensitivities": connection.execute(question("probes"), {"names": list(SENSITIVITIES)}).df(),
         "gradients": connection.execute(question("probes"), {"names": [RATIO]}).df(),
     }
-    styles = _styles(label for frame in asked.values() for label in _labels(frame))
+    styles = _styles(label for frame in asked.values() for label in sorted(set(_labels(frame))))
     lined = {"depths": depths, "sensitivities": sensitivities, "gradients": gradients}
     drawn = {name: lined[name](frame, styles) for name, frame in asked.items() if len(frame)}
     for name, draw in {"margins": margins, "regions": regions}.items():
@@ -206,18 +206,9 @@ def _plane(axes: Axes, rows: pd.DataFrame, largest: int) -> None:
     limits: Any = {"vmin": -0.5, "vmax": 9.5} if is_class else {}
     axes.imshow(values, origin="lower", cmap=colours, aspect="equal", alpha=0.75, interpolation="nearest", **limits)
     axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
     first = rows.iloc[0]
-    axes.set_title(f"{_broken(first['method'])}\n{first['metric']} {number(float(first['score']), 3)}", size=7)
-
-
-def _broken(text: str, width: int = 26) -> str:
-    """Break a long label into lines at its commas and brackets."""
-    lines = [""]
-    for piece in text.replace(",", ",\0").replace(" on ", " on \0").replace("(", "(\0").split("\0"):
-        if lines[-1] and len(lines[-1]) + len(piece) > width:
-            lines.append("")
-        lines[-1] += piece
-    return "\n".join(lines)
+    axes.set_title(f"{broken(first['method'], 26)}\n{first['metric']} {number(float(first['score']), 3)}", size=7)
 
 
 def _moments(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
@@ -252,7 +243,9 @@ def _lined(panels: dict[str, pd.DataFrame], styles: Styles, x: str, *, log: bool
     """
     columns = min(_COLUMNS, len(panels))
     rows = math.ceil(len(panels) / columns)
-    texts = {str(label): text for frame in panels.values() for label, text in zip(frame["label"], _texts(frame), strict=True)}
+    texts = {
+        str(label): text for frame in panels.values() for label, text in zip(frame["label"], _texts(frame), strict=True)
+    }
     named = [label for label in styles if label in texts]
     wide = max(map(len, texts.values())) > _LONG  # such texts stand below one another
     with sns.axes_style("whitegrid"), mpl.rc_context(STYLE):
@@ -262,7 +255,7 @@ def _lined(panels: dict[str, pd.DataFrame], styles: Styles, x: str, *, log: bool
         drawn = list(figure.subplots(rows, columns, squeeze=False, sharey=log).flat)
         for axes, (title, frame) in zip(drawn, panels.items(), strict=False):
             _panel(axes, frame, styles, log=log)
-            axes.set(title=title, xlabel=x)
+            axes.set(title=broken(title), xlabel=x)
         for axes in drawn[len(panels) :]:
             axes.set_visible(False)
         if log:
@@ -277,7 +270,7 @@ def _texts(frame: pd.DataFrame) -> pd.Series:
 
 
 def _styles(labels: Iterable[str]) -> Styles:
-    styles = line_styles(sorted(set(labels)), sns.color_palette("colorblind", 8))
+    styles = line_styles(list(dict.fromkeys(labels)))
     return {label: {**style, "linewidth": 1.4} for label, style in styles.items()}
 
 
