@@ -142,9 +142,9 @@ def best_of(connection: duckdb.DuckDBPyConnection, cells: pd.DataFrame, styles: 
     """
     what, names = "best of n points in tuning", dict(zip(cells["method"], cells["label"], strict=True))
     tried = connection.sql(question("tried")).df()
-    tried = tried[tried["scores"].map(len) > 1]
+    tried = tried[[len(scores) > 1 and bool(np.isfinite(scores).any()) for scores in tried["scores"]]]
     if tried.empty:
-        return Omission(TUNING, what, "nothing was tuned")
+        return Omission(OVER_TASKS, what, "nothing was tuned")
     tried = tried.assign(label=tried["method"].map(lambda name: names.get(name, name)))
     tasks = sorted(tried["task"].unique())
     first = f" The first {PANELS} of {len(tasks)} tasks." if len(tasks) > PANELS else ""
@@ -207,8 +207,6 @@ def _expected(rows: pd.DataFrame, higher: bool) -> dict[str, Curve]:
     scores = {row.label: np.asarray(row.scores, float) for row in rows.itertuples()}
     finite = np.concatenate(list(scores.values()))
     finite = finite[np.isfinite(finite)]
-    if not len(finite):
-        return {}
     floor = float(finite.min() if higher else finite.max())
     return {
         label: expected_best_curve(values, len(values), higher, draws=500, floor=floor) for label, values in scores.items()

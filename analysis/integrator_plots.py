@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from analysis.drawing import STYLE, Drawing
+from analysis.drawing import COLOURS, STYLE, Drawing
 from analysis.views import question
 
 SECTION = "Integrators of the gradient flow"
@@ -93,7 +93,8 @@ def stability_figure(frame: pd.DataFrame) -> Figure:
         for (title, rows), axes in zip(panels.items(), grid, strict=True):
             for scheme, points in rows.groupby("scheme", sort=False):
                 re, im = _to_axis(points["re"].to_numpy(), points["im"].to_numpy())
-                axes.plot(np.append(re, re[::-1]), np.append(im, -im[::-1]), label=scheme, linewidth=1.2)
+                axes.plot(np.append(re, re[::-1]), np.append(im, -im[::-1]), label=scheme, linewidth=1.2,
+                          color=_colour(title, scheme))  # fmt: skip
             axes.plot(0, 0, "k+", markersize=5)
             _frame_plane(axes, rows, outside="outside" in title)
             axes.set_title(title)
@@ -137,7 +138,8 @@ def order_figure(frame: pd.DataFrame) -> Figure:
             _slopes(axes, rows["step"], rows["value"], orders=(1, 2, 3, 4))
             for scheme, points in rows.groupby("scheme", sort=False):
                 ordered = points.sort_values("step")
-                axes.plot(ordered["step"], ordered["value"], "o-", label=scheme, markersize=3.5, linewidth=1.2)
+                axes.plot(ordered["step"], ordered["value"], "o-", label=scheme, markersize=3.5, linewidth=1.2,
+                          color=_colour(title, scheme))  # fmt: skip
             axes.set(xscale="log", yscale="log", title=title.split(";")[0])
             _step_axis(axes, frame["step"])
             _legend(axes)
@@ -155,7 +157,7 @@ def flow_figure(frame: pd.DataFrame) -> Figure:
     tasks = list(dict.fromkeys(frame["task"]))
     with sns.axes_style("whitegrid"), mpl.rc_context(STYLE):
         figure, grid = _grid(len(tasks))
-        colours = dict(zip(sorted(set(frame["rule"])), sns.color_palette("colorblind"), strict=False))
+        colours = dict(zip(sorted(set(frame["rule"])), COLOURS, strict=False))
         for task, axes in zip(tasks, grid, strict=True):
             rows = frame[frame["task"] == task]
             _slopes(axes, rows["step"], rows["distance"], orders=(1, 2))
@@ -169,6 +171,11 @@ def flow_figure(frame: pd.DataFrame) -> Figure:
         figure.supxlabel("step h", size=9)
         figure.supylabel("distance to the gradient flow at time 1", size=9)
     return figure
+
+
+def _colour(title: str, scheme: str) -> str:
+    """Return the colour of a scheme, the same in all figures."""
+    return COLOURS[FAMILIES[title].index(scheme)]
 
 
 def _panels(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
@@ -199,7 +206,8 @@ def _slopes(axes: Axes, steps: pd.Series, values: pd.Series, orders: tuple[int, 
     for order in orders:
         sloped = top * (ends / ends[1]) ** order
         axes.plot(ends, sloped, color="0.8", linewidth=0.8, linestyle="--", zorder=0)
-        axes.annotate(f"h{'⁰¹²³⁴'[order]}", (ends[0], sloped[0]), fontsize=7, color="0.5", ha="right", va="center")
+        axes.annotate(f"h{'⁰¹²³⁴'[order]}", (ends[0], sloped[0]), (-4, 0), textcoords="offset points", fontsize=7,
+                      color="0.5", ha="right", va="center")  # fmt: skip
 
 
 def _step_axis(axes: Axes, steps: pd.Series) -> None:

@@ -12,11 +12,11 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.drawing import STYLE, Drawing
+from analysis.drawing import COLOURS, STYLE, Drawing
 from analysis.tables import markdown, number
 from analysis.views import question
 
-_SIZE = 4.6, 3.4  # inches of a panel
+_SIZE = 3.7, 3.0  # inches of a panel
 SECTION = "Derivatives at kinks"
 _SQL = "kink_checks"
 VERDICTS = ("b", "limiting", "clarke")
@@ -79,12 +79,14 @@ def volume_figure(frame: pd.DataFrame) -> Figure:
         left, right = figure.subplots(1, 2)
         expected = np.geomspace(1e-3, 1e3, 200)
         left.plot(expected, -np.expm1(-expected), color="0.5", label="1 - exp(-rN)")
+        palette = dict(zip(dict.fromkeys(met["kind"]), COLOURS, strict=False))
         points = met.assign(expected=met["rate"] * met["evaluations"])
-        sns.scatterplot(points, x="expected", y="observed", hue="kind", style="kind", ax=left)
+        sns.scatterplot(points, x="expected", y="observed", hue="kind", style="kind", palette=palette, ax=left)
         left.set(xscale="log", xlabel="expected zeros rN", ylabel="share of points with a zero", ylim=(-0.03, 1.03))
         left.legend(frameon=False, title="")
         sizes = met.drop_duplicates(["kind", "size"]).sort_values("size", key=lambda s: s.map(_width_and_depth))
-        sns.scatterplot(sizes, x="size", y="rate", hue="kind", style="kind", ax=right, legend=False)
+        sns.scatterplot(sizes, x="size", y="rate", hue="kind", style="kind", palette=palette, ax=right,
+                        legend=False)  # fmt: skip
         right.set(yscale="log", xlabel="width × depth", ylabel="zeros per evaluation of a ReLU")
     return figure
 
@@ -122,10 +124,11 @@ def paths_figure(frame: pd.DataFrame) -> Figure:
 
 
 def _paths_panel(axes: Axes, here: pd.DataFrame) -> None:
-    sns.lineplot(here, x="step", y="distance", hue="arm", style="arm", markers=True, dashes=False, ax=axes)
+    palette = dict(zip(dict.fromkeys(here["arm"]), COLOURS, strict=False))
+    sns.lineplot(here, x="step", y="distance", hue="arm", style="arm", markers=True, dashes=False, palette=palette, ax=axes)
     # distances are zero until a zero is hit: a scale that shows both them and what follows
     axes.set_yscale("symlog", linthresh=1e-4)
-    axes.set(ylabel="‖θ_s - θ_0‖₁", ylim=(0, max(1e-4, 2 * here["distance"].max())))
+    axes.set(ylabel="distance from s = 0, 1-norm", ylim=(0, max(1e-4, 2 * here["distance"].max())))
     axes.legend(frameon=False, title="", loc="upper left", bbox_to_anchor=(1, 1))
     met = here.drop_duplicates("zeros")  # the first rows with so many zeros
     for step, zeros in met[["step", "zeros"]].itertuples(index=False):

@@ -225,13 +225,13 @@ def _panel(axes: Axes, cells: pd.DataFrame, bands: dict[str, Array], styles: Sty
                   zorder=3 if is_high else 2)  # fmt: skip
         if is_high and len(finite):  # an infinite end of an interval is drawn up to what the panel shows
             known = np.isfinite(median)
-            axes.fill_between(x, np.maximum(low, finite.min()), np.minimum(high, finite.max()), where=known, alpha=0.12,
+            axes.fill_between(x, np.maximum(low, finite.min()), np.minimum(high, finite.max()), where=known, alpha=0.1,
                               color=style["color"], linewidth=0)  # fmt: skip
     first = cells.iloc[0]
     # the scale follows the coloured medians: one diverging seed or method must not flatten all lines
     coloured = [band[:, 1] for label, band in bands.items() if label in styles]
     medians = np.concatenate(coloured or [band[:, 1] for band in bands.values()] or [np.empty(0)])
-    medians = medians[np.isfinite(medians)]
+    medians = _not_worse(medians[np.isfinite(medians)], [band[0, 1] for band in bands.values()], first["higher_is_better"])
     if len(medians) and medians.min() > 0 and medians.max() / medians.min() > _DECADE and not first["higher_is_better"]:
         axes.set_yscale("log")
         axes.set_ylim(medians.min() / 1.5, medians.max() * 1.5)
@@ -249,6 +249,16 @@ def _scale_x(axes: Axes, bands: dict[str, Array]) -> None:
     if len(positive) and positive.max() / positive.min() > _DECADE**3:
         axes.set_xscale("symlog", linthresh=float(positive.min()))
         axes.set_xlim(0, float(positive.max()))
+
+
+def _not_worse(medians: Array, starts: list[float], higher_is_better: bool) -> Array:
+    """Drop what is farther below the start than a third of the way from there to the best."""
+    known = [start for start in starts if np.isfinite(start)]
+    if not known or not len(medians):
+        return medians
+    if higher_is_better:
+        return medians[medians >= min(known) - (max(medians.max(), min(known)) - min(known)) / 3]
+    return medians[medians <= max(known) + (max(known) - min(medians.min(), max(known))) / 3]
 
 
 def _clip(axes: Axes, finite: Array, target: float) -> None:

@@ -169,6 +169,7 @@ def margins(frame: pd.DataFrame) -> Figure:
         axes.axvline(1.0, color="0.35", linewidth=0.9, linestyle="--")
         endless = "; ▸ stable at no h" if is_endless.any() else ""
         axes.set(xscale="log", xlim=(least, most), xlabel=f"h over the largest stable h, worst layer{endless}")
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.set_yticks(range(len(networks)), networks)
         axes.set_ylim(-0.6, len(networks) - 0.4)
     return figure

@@ -21,7 +21,7 @@ _FIGURE = re.compile(
 )
 _TABLE = re.compile(r"<table>.*?</table>\n?", re.DOTALL)
 _FIRST = re.compile(r"<tr>\n<td(?: [^>]*)?>(.*?)</td>", re.DOTALL)
-_CLAIM = re.compile(r"<td>((\w+) \d+), (<code>\w+</code>): (.*?)</td>")
+_CLAIM = re.compile(r"((\w+) \d+), (<code>\w+</code>): (.*)")
 _ALIGNED = re.compile(r' style="text-align:(left|right|center)"')
 _VERDICT = re.compile(r"<td>(supported|refuted|undecided)</td>")
 _USED = re.compile(r'(?:url\(#|href="#)([\w-]+)')
@@ -112,22 +112,20 @@ def _table(text: str, families: dict[str, str]) -> str:
     text = _ALIGNED.sub(lambda found: ' class="number"' if found[1] == "right" else "", text)
     text = re.sub(r"<th(?=[ >])", '<th scope="col"', text)
     text = _FIRST.sub(lambda found: _row(found, families), text)
-    text = _CLAIM.sub(_claim, text)
     text = _VERDICT.sub(r'<td><span class="\1">\1</span></td>', text)
     return f'<div class="{kind}"><div class="scroll">{text.strip()}</div></div>\n' if text else ""
 
 
 def _row(found: re.Match[str], families: dict[str, str]) -> str:
-    first = unescape(re.sub(r"<[^>]*>", "", found[1]))
-    claim = _CLAIM.match(f"<td>{found[1]}</td>")
-    family = claim[2] if claim else families.get(first)
-    return found[0].replace("<tr>", f'<tr data-family="{escape(family)}">', 1) if family else found[0]
-
-
-def _claim(found: re.Match[str]) -> str:
-    """Return the cell of a claim: what it says, below it its number and the name by which one asks for it."""
-    name = found[3].replace("_", "_<wbr>")
-    return f'<td><span class="sentence">{found[4]}</span> <small>{found[1]} · {name}</small></td>'
+    """Return the start of a row, with its family and a first cell that can be broken; that of a claim says it first."""
+    cell, claim = found[1], _CLAIM.fullmatch(found[1])
+    family = claim[2] if claim else families.get(unescape(re.sub(r"<[^>]*>", "", cell)))
+    if claim:
+        cell = f'<span class="sentence">{claim[4]}</span> <small>{claim[1]} · {claim[3].replace("_", "_<wbr>")}</small>'
+    elif "<" not in cell:
+        cell = cell.replace("_", "_<wbr>")
+    start = f'<tr data-family="{escape(family)}">' if family else "<tr>"
+    return found[0].replace("<tr>", start, 1).replace(found[1], cell, 1)
 
 
 def _part(name: str) -> str:
