@@ -18,13 +18,14 @@ STYLE: Any = {
     "svg.fonttype": "none",  # text stays text: it can be searched, and is small
     "svg.hashsalt": "fosbench",  # equal figures become equal files
 }  # fmt: skip
-# of the palette for the colour-blind, without its grey and its yellow; its brown is near its orange and comes last
-COLOURS = ("#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#56b4e9", "#333333", "#fbafe4", "#ca9161")
+# of seaborn's palette for the colour-blind, without what is pale; its brown is near its orange and comes last
+COLOURS = ("#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#56b4e9", "#333333", "#882255", "#ca9161")
 GREY = "0.78"  # of what is not told apart
 INK = "0.35"  # of lines that carry no data
 DASHED = (0, (4, 3))
 LARGEST = 300_000  # bytes of an SVG; a larger one gets its marks as pixels, its text stays
 _DPI = 150
+_LETTERS = "#20242c"
 
 OVER_TASKS, PER_TASK, TUNING = "Over tasks", "Per task", "Tuning"  # sections with figures
 
@@ -49,11 +50,16 @@ class Drawing:
     caption: str
     sql: tuple[str, ...]
 
-    def save(self, folder: Path) -> tuple[Path, Path]:
-        """Write it as PNG on white and as SVG without a background; return both paths."""
+    def save(self, folder: Path, prefix: str = "") -> tuple[Path, Path]:
+        """Write it as PNG on white and as SVG without a background; return both paths.
+
+        Args:
+            folder: that exists.
+            prefix: of its name, where figures of several runs share the folder.
+        """
         import matplotlib as mpl
 
-        paths = folder / f"{self.name}.png", folder / f"{self.name}.svg"
+        paths = folder / f"{prefix}{self.name}.png", folder / f"{prefix}{self.name}.svg"
         with mpl.rc_context(STYLE):
             self.figure.savefig(paths[0], dpi=_DPI)
             self.figure.set_layout_engine("none")  # found once, it serves both files
@@ -92,9 +98,16 @@ def shown(found: Found, section: str) -> list[str]:
     return [*blocks, f"Not drawn: {'; '.join(missing)}."] if missing else blocks
 
 
-def save(found: Found, folder: Path) -> list[Path]:
-    """Write all figures to a folder and return what was written."""
-    return [path for item in found if isinstance(item, Drawing) for path in item.save(folder)]
+def save(found: Found, folder: Path, prefix: str = "") -> list[Path]:
+    """Write all figures to a folder, their names after a prefix, and return what was written."""
+    return [path for item in found if isinstance(item, Drawing) for path in item.save(folder, prefix)]
+
+
+def fix_letters(axes: Axes) -> None:
+    """Give dark letters on the cells of a heat map a colour that is no grey: on a dark screen greys turn over."""
+    for text in axes.texts:
+        if text.get_color() not in ("w", "white"):
+            text.set_color(_LETTERS)
 
 
 def line_styles(labels: Sequence[str], colours: Sequence[str] = COLOURS) -> dict[str, dict[str, Any]]:
@@ -114,7 +127,7 @@ def broken(text: str, width: int = 36) -> str:
     """Break a long label into lines at its commas and brackets.
 
     >>> broken("adam on net(depth=4,width=8)", 20).splitlines()
-    ['adam on net(', 'depth=4,width=8)']
+    ['adam on net(depth=4,', 'width=8)']
     """
     lines = [""]
     for piece in text.replace(",", ",\0").replace(" on ", " on \0").replace("(", "(\0").split("\0"):

@@ -18,7 +18,19 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 from analysis import cost_plots, leaderboard, ranking_plots
-from analysis.drawing import DASHED, GREY, INK, OVER_TASKS, PER_TASK, STYLE, Drawing, Omission, broken, line_styles
+from analysis.drawing import (
+    DASHED,
+    GREY,
+    INK,
+    OVER_TASKS,
+    PER_TASK,
+    STYLE,
+    Drawing,
+    Omission,
+    broken,
+    fix_letters,
+    line_styles,
+)
 from analysis.stats import MIN_SEEDS, Array, median_interval
 from analysis.tables import counted, listed
 from analysis.views import question
@@ -100,6 +112,7 @@ def rank_map(cells: pd.DataFrame) -> Figure:
         sns.heatmap(share.astype(float), ax=axes, cmap=colours, vmin=0, vmax=1, annot=notes.fillna(""), fmt="",
                     mask=share.isna() | unranked.fillna(False).astype(bool), linewidths=0.8, annot_kws={"size": 8},
                     cbar_kws={"ticks": [0, 1], "shrink": min(0.6, 6 / len(order)), "aspect": 12})  # fmt: skip
+        fix_letters(axes)
         _mark_unranked(axes, unranked, notes)
         bar: Any = axes.collections[0].colorbar
         bar.set_ticklabels(["best", "worst"])

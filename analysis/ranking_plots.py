@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator, PercentFormatter
 from numpy.typing import NDArray
 
-from analysis.drawing import GREY, OVER_TASKS, STYLE, Drawing, Omission, label_ends
+from analysis.drawing import GREY, OVER_TASKS, STYLE, Drawing, Omission, fix_letters, label_ends
 from analysis.leaderboard import Board, all_pairs
 from analysis.pairwise import FEWEST, cliques, unbarred
 from analysis.profiles import performance_profile, time_ratios
@@ -230,9 +230,10 @@ def coverage_map(frame: pd.DataFrame) -> Figure:
         width = 1.2 + 0.065 * max(map(len, order)) + 0.6 * len(share.columns)
         figure = Figure(figsize=(max(4.5, width), 1.2 + _ROW * len(order)), layout="constrained")
         axes = figure.subplots()
-        colours = mpl.colors.LinearSegmentedColormap.from_list("failures", ["#dcebf5", "#f3d9c2", "#d55e00"])
+        colours = mpl.colors.LinearSegmentedColormap.from_list("failures", ["#c6dfef", "#f3d0b2", "#d55e00"])
         sns.heatmap(share.astype(float), ax=axes, cmap=colours, vmin=0, vmax=1, annot=notes.fillna("–"), fmt="",
                     linewidths=0.8, annot_kws={"size": 8}, cbar=False)  # fmt: skip
+        fix_letters(axes)
         _mark_missing(axes, share, notes)
         axes.set(xlabel="", ylabel="")
         axes.tick_params(axis="x", rotation=40)

@@ -27,6 +27,8 @@ _VERDICT = re.compile(r"<td>(supported|refuted|undecided)</td>")
 _USED = re.compile(r'(?:url\(#|href="#)([\w-]+)')
 _SIZE = re.compile(r'(<svg[^>]*?) width="([\d.]+)pt" height="[\d.]+pt"')
 _NOISE = re.compile(r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>|<!--.*?-->|^\s*<\?xml.*?\?>|<!DOCTYPE.*?>", re.DOTALL)
+_GREY = re.compile(r"\b(fill|stroke): #([0-9a-f]{2})\2\2\b")
+_QUESTIONS = re.compile(r"<p>(?:<em>)?SQL: ((?:<code>\w+</code>(?:, | and )?)+)\.?(?:</em>)?</p>\n")
 _FONT = re.compile(r"(font: [^\"]*?(?:px|pt)) [^\";]*sans-serif")
 
 
@@ -37,15 +39,13 @@ class Section(NamedTuple):
         identity: its anchor.
         name: its heading as plain text.
         heading: its heading as HTML.
-        body: what stands before its first part.
-        parts: heading and body of each part under a heading of the next level.
+        body: what stands under it, its parts as sections of their own.
     """
 
     identity: str
     name: str
     heading: str
     body: str
-    parts: list[tuple[str, str]]
 
 
 def html_page(markdown: str, folder: Path, families: dict[str, str] | None = None) -> str:
@@ -59,41 +59,61 @@ def html_page(markdown: str, folder: Path, families: dict[str, str] | None = Non
     text = MarkdownIt("commonmark").enable("table").render(markdown)
     text, about = _provenance(text)
     text = _FIGURE.sub(lambda found: _figure(folder, found), text)
+    text = _QUESTIONS.sub(lambda found: _folded(found[1]), text)
     text = _TABLE.sub(lambda found: _table(found[0], families or {}), text)
     opening, *rest = text.split("<h2>")
     title = re.search(r"<h1>(.*?)</h1>", text)
-    sections = [_section(part) for part in rest]
     template = Environment(autoescape=True).from_string(_part("page.html"))
     return template.render(
-        title=f"fosbench: {unescape(title[1]) if title else 'report'}", opening=Markup(opening), sections=sections,
-        about=Markup(_table(about, {})), style=Markup(_part("page.css")), script=Markup(_part("page.js")), safe=Markup,
+        title=f"fosbench: {unescape(title[1]) if title else 'report'}", opening=Markup(opening),
+        sections=[_section(part) for part in rest], about=Markup(_table(about, {})),
+        style=Markup(_part("page.css") + _dark_greys(text)), script=Markup(_part("page.js")), safe=Markup,
     )  # fmt: skip
 
 
 def _provenance(text: str) -> tuple[str, str]:
-    """Take the table of what ran out of the text: on a page it belongs to the end."""
+    """Take the table of what ran out of the text: on a page it belongs to the end, unless it has a section there."""
     found = next((table for table in _TABLE.findall(text) if re.search(r"<th[^>]*>run</th>", table)), "")
-    return text.replace(found, "", 1), found
+    return (text, "") if "<h2>Provenance</h2>" in text or not found else (text.replace(found, "", 1), found)
 
 
 def _section(text: str) -> Section:
     heading, body = text.split("</h2>\n", 1)
     name = unescape(re.sub(r"<[^>]*>", "", heading))
-    first, *parts = body.split("<h3>")
     identity = re.sub(r"\W+", "-", name.lower()).strip("-")
-    return Section(identity, name, heading, first, [(part.split("</h3>")[0], part.split("</h3>")[1]) for part in parts])
+    return Section(identity, name, heading, _nested(body, 3))
+
+
+def _nested(text: str, level: int) -> str:
+    """Put what stands under each heading of a level, and of those below it, into an element of its own."""
+    first, *parts = text.split(f"<h{level}>")
+    if level < 4:
+        first, parts = _nested(first, level + 1), [_nested(part, level + 1) for part in parts]
+    return first + "".join(f'<section class="part"><h{level}>{part}</section>\n' for part in parts)
+
+
+def _dark_greys(text: str) -> str:
+    """Return the style that turns the greys of figures over on a dark screen; colours stay as they are."""
+    greys = sorted(set(re.findall(r"var\(--g([0-9a-f]{2})", text)))
+    turned = " ".join(f"--g{grey}: #{3 * format(round(255 - 0.86 * int(grey, 16)), '02x')};" for grey in greys)
+    return f"@media screen and (prefers-color-scheme: dark) {{ :root {{ {turned} }} }}\n"
 
 
 def _figure(folder: Path, found: re.Match[str]) -> str:
     """Return an image with its caption and, folded, the questions whose answers it shows."""
     svg = _inline((folder / f"{found['name']}.svg").read_text(encoding="utf-8"), found["name"], found["alt"])
     image = f'<div class="wide">{svg}</div>'
+    start = f'<figure data-name="{found["name"]}">'
     if not found["sql"]:
-        return f"<figure>{image}</figure>\n"
-    names = re.findall(r"<code>(\w+)</code>", found["sql"])
-    asked = "\n".join(f"<pre><code>{escape(question(name).strip())}</code></pre>" for name in names)
-    folded = f"<details><summary>SQL: {', '.join(names)}</summary>\n{asked}\n</details>"
-    return f"<figure>{image}\n<figcaption>{found['caption']}</figcaption>\n{folded}</figure>\n"
+        return f"{start}{image}</figure>\n"
+    return f"{start}{image}\n<figcaption>{found['caption']}</figcaption>\n{_folded(found['sql'])}</figure>\n"
+
+
+def _folded(names: str) -> str:
+    """Return questions, folded."""
+    known = re.findall(r"<code>(\w+)</code>", names)
+    asked = "\n".join(f"<pre><code>{escape(question(name).strip())}</code></pre>" for name in known)
+    return f"<details><summary>SQL: {', '.join(known)}</summary>\n{asked}\n</details>\n"
 
 
 def _inline(svg: str, name: str, alternative: str) -> str:
@@ -101,6 +121,8 @@ def _inline(svg: str, name: str, alternative: str) -> str:
     text, used = _NOISE.sub("", svg).strip(), set(_USED.findall(svg))
     text = re.sub(r' id="([^"]*)"', lambda found: f' id="{name}-{found[1]}"' if found[1] in used else "", text)
     text = re.sub(r'(url\(#|href="#)([\w-]+)', rf"\g<1>{name}-\2", text)
+    # white letters stand on cells of heat maps, which keep their colours
+    text = _GREY.sub(lambda f: f[0] if f[0] == "fill: #ffffff" else f"{f[1]}: var(--g{f[2]}, #{f[2] * 3})", text)
     text = _FONT.sub(r"\1 system-ui, sans-serif", text)
     named = f'role="img" aria-label="{alternative}"'
     return _SIZE.sub(lambda size: f'{size[1]} {named} style="--width: {float(size[2]) * 4 / 3:.0f}px"', text, count=1)

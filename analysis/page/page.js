@@ -71,11 +71,17 @@ function choice(bar, label, options, act) {
 
 const distinct = (values) => [...new Set(values)].filter(Boolean).sort();
 
+const isTasks = (section) => section.querySelector("h2, h3").textContent === "Per task";
+
+// A section of sections has a bar in each of these.
 function filters(section) {
+  const inner = [...section.querySelectorAll(":scope > .part")];
+  if (inner.some((part) => part.querySelector(".part"))) return inner.forEach(filters);
   const tables = [...section.querySelectorAll("table")].filter((table) => heads(table).every((h) => h.textContent.trim()));
   const rows = tables.flatMap(rowsOf);
   if (rows.length < 5) return;
   const parts = [...section.querySelectorAll(":scope > .part")];
+  const name = (part) => part.querySelector("h3, h4").textContent;
   const orders = new Map(tables.map((table) => [table, rowsOf(table)]));
   const verdict = (row) => row.querySelector(".supported, .refuted, .undecided")?.textContent ?? "";
   const bar = document.createElement("div");
@@ -84,7 +90,7 @@ function filters(section) {
   bar.setAttribute("aria-label", "Filter the tables of this section");
   const family = choice(bar, "family", distinct(rows.map((row) => row.dataset.family)), show);
   const word = choice(bar, "verdict", distinct(rows.map(verdict)), show);
-  const task = choice(bar, "task", parts.map((part) => part.querySelector("h3").textContent), show);
+  const task = choice(bar, isTasks(section) ? "task" : "part", parts.map(name), show);
   const timed = distinct(tables.flatMap((table) => (clocks(table).length > 1 ? clocks(table).map(([clock]) => clock) : [])));
   const clock = choice(bar, "clock", timed, () => tables.forEach((table) => onClock(table, orders.get(table), clock())));
   const [around, field, count] = ["label", "input", "output"].map((tag) => document.createElement(tag));
@@ -94,7 +100,7 @@ function filters(section) {
   bar.append(around, count);
   function show() {
     const words = field.value.toLowerCase().split(/\s+/).filter(Boolean);
-    for (const part of parts) part.hidden = task() !== "" && part.querySelector("h3").textContent !== task();
+    for (const part of parts) part.hidden = task() !== "" && name(part) !== task();
     for (const row of rows) {
       const found = row.textContent.toLowerCase();
       const fits = (!family() || !row.dataset.family || row.dataset.family === family()) && (!word() || verdict(row) === word());
