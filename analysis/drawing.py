@@ -18,8 +18,8 @@ STYLE: Any = {
     "svg.fonttype": "none",  # text stays text: it can be searched, and is small
     "svg.hashsalt": "fosbench",  # equal figures become equal files
 }  # fmt: skip
-# of seaborn's palette for the colour-blind, without what is pale; its brown is near its orange and comes last
-COLOURS = ("#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#56b4e9", "#333333", "#882255", "#ca9161")
+# of seaborn's palette for the colour-blind, without what is pale, and an olive
+COLOURS = ("#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#56b4e9", "#333333", "#999933", "#ca9161")
 GREY = "0.78"  # of what is not told apart
 INK = "0.35"  # of lines that carry no data
 DASHED = (0, (4, 3))

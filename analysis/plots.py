@@ -67,7 +67,7 @@ def _ranks(named: pd.DataFrame) -> Drawing | Omission:
     failures = " A number in brackets counts failed runs." if named["failures"].any() else ""
     return Drawing(
         "ranks", OVER_TASKS, rank_map(named), "Ranks of all methods on all tasks",
-        "Rank of every method within each task by median test score, best methods on top. White: "
+        "Rank of every method within each task by median test score, best methods on top. Empty: "
         f"did not run; grey: half of the runs or more failed, or nothing else ran there.{failures}", ("leaderboard",),
     )  # fmt: skip
 

@@ -52,7 +52,7 @@ def ranking_figures(
     drawn = Drawing(
         "coverage", OVER_TASKS, coverage_map(covered), "Numbers of runs and failures of every method on every task",
         "How many runs every method has on every task: *5/6* is five that went on to their end, of six. The stronger the "
-        "colour, the more failed; grey: nothing ran, or what could not run was skipped, or lost with its worker.",
+        "colour, the more failed; –: nothing ran. *skipped*: cannot run; *lost*: ended with its worker.",
         ("coverage",),
     )  # fmt: skip
     return [_told_apart(cells, board, styles), _profiles(cells, board, styles), drawn]
