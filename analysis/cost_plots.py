@@ -16,7 +16,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from analysis.best_of import Curve, expected_best_curve
-from analysis.drawing import DASHED, GREY, INK, OVER_TASKS, STYLE, TUNING, Drawing, Omission, broken
+from analysis.drawing import COSTS, DASHED, GREY, INK, PER_TASK, STYLE, TUNING, Drawing, Omission, broken
 from analysis.leaderboard import Board
 from analysis.stats import Ratio
 from analysis.tables import counted
@@ -46,7 +46,7 @@ def cost_figures(cells: pd.DataFrame, board: Board, styles: Styles) -> list[Draw
         why = (
             "fewer than three methods ran on all tasks" if len(board.table) < 3 else "no sgd or adamw to compare costs with"
         )
-        return [Omission(OVER_TASKS, what, why)]
+        return [Omission(COSTS, what, why)]
     names = dict(zip(cells["method"], cells["label"], strict=True))
     table = board.table.assign(label=board.table["method"].map(names))
     if table["packed"].any():  # seconds that were shared say nothing
@@ -54,10 +54,10 @@ def cost_figures(cells: pd.DataFrame, board: Board, styles: Styles) -> list[Draw
     frames = {clock: costs(table, clock) for clock in CLOCKS if clock in table}
     frames = {clock: frame for clock, frame in frames.items() if frame["ratio"].nunique() > 1}
     if not frames:
-        return [Omission(OVER_TASKS, what, "no cost differs between methods")]
+        return [Omission(COSTS, what, "no cost differs between methods")]
     left = " Seconds are left out: they were taken while trials shared the device." if "seconds" not in table else ""
     return [Drawing(
-        "cost-quality", OVER_TASKS, cost_quality(frames, board.reference, styles),
+        "cost-quality", COSTS, cost_quality(frames, board.reference, styles),
         "Mean rank of each method against its cost, one panel a clock",
         f"What quality costs: mean rank (1 is best, on top) against cost over that of `{names[board.reference]}`, geometric "
         "means over tasks with 95 % intervals. Up and to the left is better; the grey steps join the methods that none "
@@ -144,7 +144,7 @@ def best_of(connection: duckdb.DuckDBPyConnection, cells: pd.DataFrame, styles: 
     tried = connection.sql(question("tried")).df()
     tried = tried[[len(scores) > 1 and bool(np.isfinite(scores).any()) for scores in tried["scores"]]]
     if tried.empty:
-        return Omission(OVER_TASKS, what, "nothing was tuned")
+        return Omission(PER_TASK, what, "nothing was tuned")
     tried = tried.assign(label=tried["method"].map(lambda name: names.get(name, name)))
     tasks = sorted(tried["task"].unique())
     first = f" The first {PANELS} of {len(tasks)} tasks." if len(tasks) > PANELS else ""

@@ -27,7 +27,8 @@ LARGEST = 300_000  # bytes of an SVG; a larger one gets its marks as pixels, its
 _DPI = 150
 _LETTERS = "#20242c"
 
-OVER_TASKS, PER_TASK, TUNING = "Over tasks", "Per task", "Tuning"  # sections with figures
+# sections with figures
+OVER_TASKS, PER_TASK, TUNING, COSTS, COVERAGE = "Over tasks", "Per task", "Tuning", "Costs", "Coverage"
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator, PercentFormatter
 from numpy.typing import NDArray
 
-from analysis.drawing import GREY, OVER_TASKS, STYLE, Drawing, Omission, fix_letters, label_ends
+from analysis.drawing import COVERAGE, GREY, OVER_TASKS, STYLE, Drawing, Omission, fix_letters, label_ends
 from analysis.leaderboard import Board, all_pairs
 from analysis.pairwise import FEWEST, cliques, unbarred
 from analysis.profiles import performance_profile, time_ratios
@@ -48,9 +48,9 @@ def ranking_figures(
     if complete and len(covered) == covered["label"].nunique() * covered["task"].nunique():
         seeds = counted(int(covered["n"].iloc[0]), "run")
         why = f"every method has {seeds} on every task, and none failed"
-        return [_told_apart(cells, board, styles), _profiles(cells, board, styles), Omission(OVER_TASKS, "coverage", why)]
+        return [_told_apart(cells, board, styles), _profiles(cells, board, styles), Omission(COVERAGE, "coverage", why)]
     drawn = Drawing(
-        "coverage", OVER_TASKS, coverage_map(covered), "Numbers of runs and failures of every method on every task",
+        "coverage", COVERAGE, coverage_map(covered), "Numbers of runs and failures of every method on every task",
         "How many runs every method has on every task: *5/6* is five that went on to their end, of six. The stronger the "
         "colour, the more failed; –: nothing ran. *skipped*: cannot run; *lost*: ended with its worker.",
         ("coverage",),

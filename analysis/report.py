@@ -12,7 +12,7 @@ import pandas as pd
 from analysis import leaderboard
 from analysis.badge import Badge, badge
 from analysis.claims_page import claims_blocks
-from analysis.drawing import OVER_TASKS, PER_TASK, TUNING, Drawing, Omission, save, shown
+from analysis.drawing import COSTS, COVERAGE, OVER_TASKS, PER_TASK, TUNING, Drawing, Omission, save, shown
 from analysis.families import family_blocks, family_figures
 from analysis.leaderboard import MIN_TASKS, Board
 from analysis.stats import DIGITS, MIN_SEEDS, Ratio, least_p
@@ -77,6 +77,7 @@ def _page(connection: duckdb.DuckDBPyConnection, cells: pd.DataFrame, found: lis
     blocks += claims_blocks(connection)
     if board is not None:
         blocks += [f"## {OVER_TASKS}", *_over_tasks(board), *shown(found, OVER_TASKS)]
+        blocks += [*shown(found, COSTS), *shown(found, COVERAGE)]
         blocks += [f"## {PER_TASK}", *shown(found, PER_TASK), *_legend(cells)]
     for task, rows in cells.groupby("task"):
         blocks += [f"### {task}", *_task(rows)]

@@ -28,7 +28,7 @@ _USED = re.compile(r'(?:url\(#|href="#)([\w-]+)')
 _SIZE = re.compile(r'(<svg[^>]*?) width="([\d.]+)pt" height="[\d.]+pt"')
 _NOISE = re.compile(r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>|<!--.*?-->|^\s*<\?xml.*?\?>|<!DOCTYPE.*?>", re.DOTALL)
 _GREY = re.compile(r"\b(fill|stroke): #([0-9a-f]{2})\2\2\b")
-_QUESTIONS = re.compile(r"<p>(?:<em>)?SQL: ((?:<code>\w+</code>(?:, | and )?)+)\.?(?:</em>)?</p>\n")
+_QUESTIONS = re.compile(r"(<p>| )SQL: ((?:<code>\w+</code>(?:, | and )?)+)\.?</p>\n")
 _FONT = re.compile(r"(font: [^\"]*?(?:px|pt)) [^\";]*sans-serif")
 
 
@@ -59,7 +59,7 @@ def html_page(markdown: str, folder: Path, families: dict[str, str] | None = Non
     text = MarkdownIt("commonmark").enable("table").render(markdown)
     text, about = _provenance(text)
     text = _FIGURE.sub(lambda found: _figure(folder, found), text)
-    text = _QUESTIONS.sub(lambda found: _folded(found[1]), text)
+    text = _QUESTIONS.sub(lambda found: ("" if found[1] == "<p>" else "</p>\n") + _folded(found[2]), text)
     text = _TABLE.sub(lambda found: _table(found[0], families or {}), text)
     opening, *rest = text.split("<h2>")
     title = re.search(r"<h1>(.*?)</h1>", text)
@@ -74,7 +74,8 @@ def html_page(markdown: str, folder: Path, families: dict[str, str] | None = Non
 def _provenance(text: str) -> tuple[str, str]:
     """Take the table of what ran out of the text: on a page it belongs to the end, unless it has a section there."""
     found = next((table for table in _TABLE.findall(text) if re.search(r"<th[^>]*>run</th>", table)), "")
-    return (text, "") if "<h2>Provenance</h2>" in text or not found else (text.replace(found, "", 1), found)
+    has_section = re.search(r"<h[23]>Provenance</h[23]>", text)
+    return (text, "") if has_section or not found else (text.replace(found, "", 1), found)
 
 
 def _section(text: str) -> Section:

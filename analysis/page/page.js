@@ -109,7 +109,7 @@ function filters(section) {
     const seen = rows.filter((row) => !row.hidden && !row.closest("[hidden]")).length;
     count.textContent = seen === rows.length ? "" : `${seen} of ${rows.length} rows`;
   }
-  (parts[0] ?? tables[0].closest(".table")).before(bar);
+  (parts.includes(tables[0].closest(".part")) ? parts[0] : tables[0].closest(".table")).before(bar);
 }
 
 // What scrolls sideways can be reached with the keyboard; what does not needs no stop.
