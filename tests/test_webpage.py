@@ -176,7 +176,9 @@ def test_rows_filter_by_family_task_and_words(browser, page):
     choose(browser, "per-task", "task", "task3")
     choose(browser, "per-task", "family", "fractional")
     shown = """return [...document.querySelectorAll("section[aria-labelledby=per-task] > .part")]
-    .filter((part) => !part.hidden).map((part) => [part.querySelector("h3").textContent, part.querySelectorAll("tbody tr:not([hidden])").length])"""
+    .filter((part) => !part.hidden)
+    .map((part) => [part.querySelector("h3").textContent,
+    part.querySelectorAll("tbody tr:not([hidden])").length])"""
     assert browser.execute_script(shown) == [["task3", 1]]
     count = "return document.getElementById('per-task').closest('section').querySelector('output').textContent"
     assert browser.execute_script(count) == "1 of 40 rows"
