@@ -11,13 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from analysis.plots import STYLE
+from analysis.drawing import COLOURS, STYLE, Drawing
+from analysis.views import question
 
-ALTERNATIVES = {  # what each figure shows, for those who do not see it
-    "integrator-stability": "Edges of the regions of stability in the complex plane of step times curvature, by scheme",
-    "integrator-order": "Error at time 1 on a problem of known solution against the step, by scheme, with slopes of orders",
-    "integrator-flow": "Distance of training to the gradient flow at time 1 against the step, one line a rule",
-}
+SECTION = "Integrators of the gradient flow"
 FAMILIES: dict[str, tuple[str, ...]] = {  # the schemes of each panel, of their names in the checks
     "Adams–Bashforth": ("ab1", "ab2", "ab3", "ab4", "ab5"),
     "differences of four and five points": ("ab1", "nm4", "nm4_star", "nm5", "four_point"),
@@ -28,35 +25,35 @@ FAMILIES: dict[str, tuple[str, ...]] = {  # the schemes of each panel, of their 
 }
 _POINT = r"^(.+)_(\d+)_(re|im)$"
 _ERROR = r"^(.+)_error_(\d+)$"
-_CHECKED = """
-SELECT quantity, value FROM certificates WHERE family = 'integrators' AND "check" = $check AND isfinite(value)
-    AND seed = (SELECT min(seed) FROM certificates WHERE family = 'integrators' AND "check" = $check)
-"""
-# at time 1 of the flow, which a step of that length meets
-_FLOW = """
-SELECT t.task, t.optimizer_fields->>'rule' AS rule, t.lr AS step, t.seed, m.value AS distance
-FROM trials AS t JOIN metrics AS m USING (key)
-WHERE t.alias = 'flow' AND m.split = 'probe' AND m.name = 'flow_distance.distance'
-    AND isfinite(m.value) AND abs(m.step * t.lr - 1) < 1e-9
-ORDER BY ALL
-"""
 _WIDTH, _HEIGHT = 3.7, 2.9  # inches of a panel
-_COLUMNS = 3
+_COLUMNS = 2
 _MARGIN = 1.45  # of the regions in view, over the largest step of those schemes that are stable inside
 _TINY = 1e-9  # what is no distance from the real axis
 _FAR = 1e6  # points beyond are infinite but for rounding
 _LIMITLESS = 12.0  # side of the plane shown where schemes are stable outside
 
 
-def integrator_figures(connection: duckdb.DuckDBPyConnection) -> dict[str, Figure]:
-    """Return those figures of `ALTERNATIVES` by file name for which the run has rows."""
-    asked = {
-        "integrator-stability": stability(connection),
-        "integrator-order": errors(connection),
-        "integrator-flow": connection.sql(_FLOW).df(),
-    }
-    draw = {"integrator-stability": stability_figure, "integrator-order": order_figure, "integrator-flow": flow_figure}
-    return {name: draw[name](frame) for name, frame in asked.items() if len(frame)}
+def integrator_figures(connection: duckdb.DuckDBPyConnection) -> list[Drawing]:
+    """Return the regions of stability, the orders and the distances to the flow, those for which the run has rows."""
+    edges, orders, flow = stability(connection), errors(connection), connection.sql(question("flow_distance")).df()
+    found = []
+    if len(edges):
+        found += [Drawing("integrator-stability", SECTION, stability_figure(edges),
+                  "Edges of the regions of stability in the complex plane of step times curvature, by scheme",
+                  "How long a step may be. A scheme is stable for those products of step h and curvature λ that its curve "
+                  "encloses, from 0 (+) to the right; the farther it reaches, the longer the step.",
+                  ("integrator_checks",))]  # fmt: skip
+    if len(orders):
+        found += [Drawing("integrator-order", SECTION, order_figure(orders),
+                  "Error at time 1 on a problem of known solution against the step, by scheme, with slopes of orders",
+                  "How much a shorter step helps: a scheme of order p has errors parallel to the grey line of that power "
+                  "of h.", ("integrator_checks",))]  # fmt: skip
+    if len(flow):
+        found += [Drawing("integrator-flow", SECTION, flow_figure(flow),
+                  "Distance of training to the gradient flow at time 1 against the step, one line a rule",
+                  "How closely training follows the gradient flow: distance at time 1, lines through medians over seeds, a "
+                  "dot a seed, grey lines for first and second order.", ("flow_distance",))]  # fmt: skip
+    return found
 
 
 def stability(connection: duckdb.DuckDBPyConnection) -> pd.DataFrame:
@@ -77,7 +74,7 @@ def errors(connection: duckdb.DuckDBPyConnection) -> pd.DataFrame:
 
 def _checked(connection: duckdb.DuckDBPyConnection, check: str, pattern: str, names: list[str]) -> pd.DataFrame:
     """Return the values of a check whose quantities match, with the parts of their names; the second one is a number."""
-    rows = connection.execute(_CHECKED, {"check": check}).df()
+    rows = connection.execute(question("integrator_checks"), {"check": check}).df()
     if rows.empty:  # an empty column of strings has no parts
         return rows
     parts = rows["quantity"].str.extract(pattern).set_axis(names, axis=1)
@@ -96,7 +93,8 @@ def stability_figure(frame: pd.DataFrame) -> Figure:
         for (title, rows), axes in zip(panels.items(), grid, strict=True):
             for scheme, points in rows.groupby("scheme", sort=False):
                 re, im = _to_axis(points["re"].to_numpy(), points["im"].to_numpy())
-                axes.plot(np.append(re, re[::-1]), np.append(im, -im[::-1]), label=scheme, linewidth=1.2)
+                axes.plot(np.append(re, re[::-1]), np.append(im, -im[::-1]), label=scheme, linewidth=1.2,
+                          color=_colour(title, scheme))  # fmt: skip
             axes.plot(0, 0, "k+", markersize=5)
             _frame_plane(axes, rows, outside="outside" in title)
             axes.set_title(title)
@@ -140,7 +138,8 @@ def order_figure(frame: pd.DataFrame) -> Figure:
             _slopes(axes, rows["step"], rows["value"], orders=(1, 2, 3, 4))
             for scheme, points in rows.groupby("scheme", sort=False):
                 ordered = points.sort_values("step")
-                axes.plot(ordered["step"], ordered["value"], "o-", label=scheme, markersize=3.5, linewidth=1.2)
+                axes.plot(ordered["step"], ordered["value"], "o-", label=scheme, markersize=3.5, linewidth=1.2,
+                          color=_colour(title, scheme))  # fmt: skip
             axes.set(xscale="log", yscale="log", title=title.split(";")[0])
             _step_axis(axes, frame["step"])
             _legend(axes)
@@ -158,7 +157,7 @@ def flow_figure(frame: pd.DataFrame) -> Figure:
     tasks = list(dict.fromkeys(frame["task"]))
     with sns.axes_style("whitegrid"), mpl.rc_context(STYLE):
         figure, grid = _grid(len(tasks))
-        colours = dict(zip(sorted(set(frame["rule"])), sns.color_palette("colorblind"), strict=False))
+        colours = dict(zip(sorted(set(frame["rule"])), COLOURS, strict=False))
         for task, axes in zip(tasks, grid, strict=True):
             rows = frame[frame["task"] == task]
             _slopes(axes, rows["step"], rows["distance"], orders=(1, 2))
@@ -172,6 +171,11 @@ def flow_figure(frame: pd.DataFrame) -> Figure:
         figure.supxlabel("step h", size=9)
         figure.supylabel("distance to the gradient flow at time 1", size=9)
     return figure
+
+
+def _colour(title: str, scheme: str) -> str:
+    """Return the colour of a scheme, the same in all figures."""
+    return COLOURS[FAMILIES[title].index(scheme)]
 
 
 def _panels(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
@@ -202,7 +206,8 @@ def _slopes(axes: Axes, steps: pd.Series, values: pd.Series, orders: tuple[int, 
     for order in orders:
         sloped = top * (ends / ends[1]) ** order
         axes.plot(ends, sloped, color="0.8", linewidth=0.8, linestyle="--", zorder=0)
-        axes.annotate(f"h{'⁰¹²³⁴'[order]}", (ends[0], sloped[0]), fontsize=7, color="0.5", ha="right", va="center")
+        axes.annotate(f"h{'⁰¹²³⁴'[order]}", (ends[0], sloped[0]), (-4, 0), textcoords="offset points", fontsize=7,
+                      color="0.5", ha="right", va="center")  # fmt: skip
 
 
 def _step_axis(axes: Axes, steps: pd.Series) -> None:

@@ -12,23 +12,36 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from analysis.drawing import COLOURS, STYLE, Drawing
 from analysis.tables import markdown, number
+from analysis.views import question
 
-_SIZE = 4.6, 3.4  # inches of a panel
-_NAMES = """
-SELECT string_split(quantity, ' | ') AS parts, value, low, high FROM certificates
-WHERE family = 'kinks' AND "check" = $check AND seed = (
-    SELECT min(seed) FROM certificates WHERE family = 'kinks' AND "check" = $check
-)
-"""
+_SIZE = 3.7, 3.0  # inches of a panel
+SECTION = "Derivatives at kinks"
+_SQL = "kink_checks"
 VERDICTS = ("b", "limiting", "clarke")
+_VOLUME = "Share of points with an exact zero before a ReLU against the number of ReLUs, and the Poisson law"
+_VOLUME_CAPTION = (
+    "How often a ReLU is asked for its derivative at exactly 0. Left: the share of points of a network where it happens, "
+    "which follows the grey law of rare events if zeros are independent. Right: how often it happens to one ReLU, by size "
+    "of the network."
+)
+_PATHS = "Distance between the paths of training with different derivatives at 0"
+_PATHS_CAPTION = (
+    "How far training with another derivative s at 0 strays from training with s = 0. The numbers on top count the exact "
+    "zeros met so far: until the first one, all paths are the same."
+)
 
 
-def kink_figures(connection: duckdb.DuckDBPyConnection) -> dict[str, Figure]:
-    """Return `kink-volume` and `kink-paths` by file name, where `zero_rates` and `kink_trajectories` have rows."""
-    frames = {"kink-volume": volume(connection), "kink-paths": paths(connection)}
-    draw = {"kink-volume": volume_figure, "kink-paths": paths_figure}
-    return {name: draw[name](frame) for name, frame in frames.items() if not frame.empty}
+def kink_figures(connection: duckdb.DuckDBPyConnection) -> list[Drawing]:
+    """Return `kink-volume` and `kink-paths`, where the checks `zero_rates` and `kink_trajectories` have rows."""
+    zeros, parted = volume(connection), paths(connection)
+    found = []
+    if not zeros.empty:
+        found += [Drawing("kink-volume", SECTION, volume_figure(zeros), _VOLUME, _VOLUME_CAPTION, (_SQL,))]
+    if not parted.empty:
+        found += [Drawing("kink-paths", SECTION, paths_figure(parted), _PATHS, _PATHS_CAPTION, (_SQL,))]
+    return found
 
 
 def volume(connection: duckdb.DuckDBPyConnection) -> pd.DataFrame:
@@ -36,7 +49,7 @@ def volume(connection: duckdb.DuckDBPyConnection) -> pd.DataFrame:
 
     Columns: dtype, bias, size, evaluations N, observed and predicted share of points with an exact zero, rate.
     """
-    found = connection.execute(_NAMES, {"check": "zero_rates"}).fetchall()
+    found = connection.execute(question(_SQL), {"check": "zero_rates"}).fetchall()
     rates = {parts[0]: value for parts, value, _, _ in found if parts[-1] == "rate"}
     shares: dict[tuple[str, int], dict[str, float]] = {}
     for parts, value, _, _ in found:
@@ -61,17 +74,19 @@ def volume_figure(frame: pd.DataFrame) -> Figure:
         frame: rows of `volume`; architectures without a zero have no place on the logarithmic axes.
     """
     met = frame[frame["rate"] > 0].assign(kind=lambda f: f["dtype"] + ", " + f["bias"] + " bias")
-    with sns.axes_style("whitegrid"), mpl.rc_context({"font.size": 9}):
+    with sns.axes_style("whitegrid"), mpl.rc_context(STYLE):
         figure = Figure(figsize=(2 * _SIZE[0], _SIZE[1]), layout="constrained")
         left, right = figure.subplots(1, 2)
         expected = np.geomspace(1e-3, 1e3, 200)
         left.plot(expected, -np.expm1(-expected), color="0.5", label="1 - exp(-rN)")
+        palette = dict(zip(dict.fromkeys(met["kind"]), COLOURS, strict=False))
         points = met.assign(expected=met["rate"] * met["evaluations"])
-        sns.scatterplot(points, x="expected", y="observed", hue="kind", style="kind", ax=left)
+        sns.scatterplot(points, x="expected", y="observed", hue="kind", style="kind", palette=palette, ax=left)
         left.set(xscale="log", xlabel="expected zeros rN", ylabel="share of points with a zero", ylim=(-0.03, 1.03))
         left.legend(frameon=False, title="")
         sizes = met.drop_duplicates(["kind", "size"]).sort_values("size", key=lambda s: s.map(_width_and_depth))
-        sns.scatterplot(sizes, x="size", y="rate", hue="kind", style="kind", ax=right, legend=False)
+        sns.scatterplot(sizes, x="size", y="rate", hue="kind", style="kind", palette=palette, ax=right,
+                        legend=False)  # fmt: skip
         right.set(yscale="log", xlabel="width × depth", ylabel="zeros per evaluation of a ReLU")
     return figure
 
@@ -83,7 +98,7 @@ def _width_and_depth(size: str) -> tuple[int, int]:
 
 def paths(connection: duckdb.DuckDBPyConnection) -> pd.DataFrame:
     """Return one row for each precision, arm and step: dtype, arm, step, distance from the path with s = 0, zeros met."""
-    found = connection.execute(_NAMES, {"check": "kink_trajectories"}).fetchall()
+    found = connection.execute(question(_SQL), {"check": "kink_trajectories"}).fetchall()
     timed = [(parts[0], parts[1], int(parts[2].removeprefix("step=")), value) for parts, value, _, _ in found
              if parts[-1].startswith("step=")]  # fmt: skip
     zeros = {(dtype, step): value for dtype, arm, step, value in timed if arm == "zeros"}
@@ -100,7 +115,7 @@ def paths_figure(frame: pd.DataFrame) -> Figure:
     """
     apart = frame[frame["distance"] > 0]  # where paths stay one there is nothing to see
     kinds = list((frame if apart.empty else apart)["dtype"].unique())
-    with sns.axes_style("whitegrid"), mpl.rc_context({"font.size": 9}):
+    with sns.axes_style("whitegrid"), mpl.rc_context(STYLE):
         figure = Figure(figsize=(_SIZE[0] * len(kinds), _SIZE[1]), layout="constrained")
         for dtype, axes in zip(kinds, figure.subplots(1, len(kinds), squeeze=False).flat, strict=True):
             _paths_panel(axes, frame[frame["dtype"] == dtype])
@@ -109,10 +124,11 @@ def paths_figure(frame: pd.DataFrame) -> Figure:
 
 
 def _paths_panel(axes: Axes, here: pd.DataFrame) -> None:
-    sns.lineplot(here, x="step", y="distance", hue="arm", style="arm", markers=True, dashes=False, ax=axes)
+    palette = dict(zip(dict.fromkeys(here["arm"]), COLOURS, strict=False))
+    sns.lineplot(here, x="step", y="distance", hue="arm", style="arm", markers=True, dashes=False, palette=palette, ax=axes)
     # distances are zero until a zero is hit: a scale that shows both them and what follows
     axes.set_yscale("symlog", linthresh=1e-4)
-    axes.set(ylabel="‖θ_s - θ_0‖₁", ylim=(0, max(1e-4, 2 * here["distance"].max())))
+    axes.set(ylabel="distance from s = 0, 1-norm", ylim=(0, max(1e-4, 2 * here["distance"].max())))
     axes.legend(frameon=False, title="", loc="upper left", bbox_to_anchor=(1, 1))
     met = here.drop_duplicates("zeros")  # the first rows with so many zeros
     for step, zeros in met[["step", "zeros"]].itertuples(index=False):
@@ -123,7 +139,7 @@ def _paths_panel(axes: Axes, here: pd.DataFrame) -> None:
 def catalogue(connection: duckdb.DuckDBPyConnection) -> str:
     """Return the catalogue of programs as a Markdown table, empty without rows of the check `kink_catalogue`."""
     programs: dict[str, dict[str, float]] = {}
-    for parts, value, _, _ in connection.execute(_NAMES, {"check": "kink_catalogue"}).fetchall():
+    for parts, value, _, _ in connection.execute(question(_SQL), {"check": "kink_catalogue"}).fetchall():
         if len(parts) == 2:
             programs.setdefault(parts[0], {})[parts[1]] = value
     if not programs:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -18,51 +17,78 @@ from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
+from analysis import cost_plots, leaderboard, ranking_plots
+from analysis.drawing import (
+    DASHED,
+    GREY,
+    INK,
+    OVER_TASKS,
+    PER_TASK,
+    STYLE,
+    Drawing,
+    Omission,
+    broken,
+    fix_letters,
+    line_styles,
+)
 from analysis.stats import MIN_SEEDS, Array, median_interval
-from analysis.tables import counted
+from analysis.tables import counted, listed
 from analysis.views import question
 
 mpl.use("Agg")  # files only: no window system is asked for
 
-HIGHLIGHTED = 8  # colours that are easily told apart; a ninth only for the winner of a ninth task
-PANELS = 9  # tasks on one figure
-_WIDTH, _HEIGHT = 4.1, 2.9  # inches of a panel
-_NARROWEST = 6.4  # inches of a figure with one panel
-GREY = "0.78"
-_DASHED = (0, (4, 3))
+HIGHLIGHTED = 8  # colours that are easily told apart; more only for the winners of more tasks
+PANELS = 8  # tasks on one figure
+_COLUMNS = 2  # of panels: more are too small on a phone
+_WIDTH, _HEIGHT = 3.7, 2.7  # inches of a panel
+_NARROWEST = 5.2  # inches of a figure with one panel
 _DECADE = 10.0  # losses that span more get a logarithmic axis
-STYLE: Any = {
-    "axes.spines.top": False, "axes.spines.right": False, "grid.linewidth": 0.5, "font.size": 9,
-    "svg.hashsalt": "fosbench",  # equal figures become equal files
-}  # fmt: skip
+Styles = dict[str, dict[str, Any]]  # by label: colour and dashes of its line
 
 
-def all_figures(connection: duckdb.DuckDBPyConnection, cells: pd.DataFrame) -> dict[str, Figure]:
-    """Return the figures of a run by file name: `ranks`, and `curves` in pages of `PANELS` tasks.
+def all_figures(connection: duckdb.DuckDBPyConnection, cells: pd.DataFrame) -> list[Drawing | Omission]:
+    """Return the figures that compare methods, over tasks, within them and in tuning; a method looks the same in all.
 
-    There are no `ranks` where no method ran on two tasks: each would be compared with others.
+    Args:
+        connection: of the run.
+        cells: of `leaderboard.cells`, with at least one row.
     """
     named = cells.assign(label=_labels(cells))
-    figures = {"ranks": rank_map(named)} if named.groupby("label")["task"].nunique().max() > 1 else {}
-    tasks = sorted(cells["task"].unique())
+    styles, board = palette(named), leaderboard.board(named)
+    found = [_ranks(named), *ranking_plots.ranking_figures(connection, named, board, styles)]
+    found += cost_plots.cost_figures(named, board, styles)
+    found += _curves(connection, named, styles)
+    return [*found, cost_plots.best_of(connection, named, styles)]
+
+
+def _ranks(named: pd.DataFrame) -> Drawing | Omission:
+    if named.groupby("label")["task"].nunique().max() < 2:
+        return Omission(OVER_TASKS, "ranks", "no method ran on two tasks")
+    failures = " A number in brackets counts failed runs." if named["failures"].any() else ""
+    return Drawing(
+        "ranks", OVER_TASKS, rank_map(named), "Ranks of all methods on all tasks",
+        "Rank of every method within each task by median test score, best methods on top. Empty: "
+        f"did not run; grey: half of the runs or more failed, or nothing else ran there.{failures}", ("leaderboard",),
+    )  # fmt: skip
+
+
+def _curves(connection: duckdb.DuckDBPyConnection, named: pd.DataFrame, styles: Styles) -> list[Drawing | Omission]:
+    """Return the learning curves in pages of `PANELS` tasks."""
+    tasks = sorted(named["task"].unique())
+    found: list[Drawing | Omission] = []
     pages = [tasks[i : i + PANELS] for i in range(0, len(tasks), PANELS)]
-    colours: dict[str, tuple] = {}
     for page, part in enumerate(pages, 1):
         frames = {task: connection.execute(question("curves"), {"task": task}).df() for task in part}
         if all(frame.empty for frame in frames.values()):
             continue
-        colours = palette(named, part, colours)
-        figures["curves" if len(pages) == 1 else f"curves-{page}"] = learning_curves(named, frames, colours)
-    return figures
-
-
-def save(figure: Figure, path: Path) -> tuple[Path, Path]:
-    """Write a figure as PNG and SVG and return both paths."""
-    paths = path.with_suffix(".png"), path.with_suffix(".svg")
-    with mpl.rc_context(STYLE):
-        figure.savefig(paths[0], dpi=150)
-        figure.savefig(paths[1], metadata={"Date": None})
-    return paths
+        found.append(Drawing(
+            "curves" if len(pages) == 1 else f"curves-{page}", PER_TASK, learning_curves(named, frames, styles),
+            f"Validation curves of the methods on {listed(part)}",
+            "Validation metric during training: medians over seeds with their intervals. A failed run counts as infinitely "
+            "bad after its end. Coloured are the winners of tasks, the best of each family and the best over all.",
+            ("curves",),
+        ))  # fmt: skip
+    return found or [Omission(PER_TASK, "learning curves", "no validation metric was logged")]
 
 
 def rank_map(cells: pd.DataFrame) -> Figure:
@@ -86,6 +112,7 @@ def rank_map(cells: pd.DataFrame) -> Figure:
         sns.heatmap(share.astype(float), ax=axes, cmap=colours, vmin=0, vmax=1, annot=notes.fillna(""), fmt="",
                     mask=share.isna() | unranked.fillna(False).astype(bool), linewidths=0.8, annot_kws={"size": 8},
                     cbar_kws={"ticks": [0, 1], "shrink": min(0.6, 6 / len(order)), "aspect": 12})  # fmt: skip
+        fix_letters(axes)
         _mark_unranked(axes, unranked, notes)
         bar: Any = axes.collections[0].colorbar
         bar.set_ticklabels(["best", "worst"])
@@ -99,51 +126,44 @@ def rank_map(cells: pd.DataFrame) -> Figure:
     return figure
 
 
-def learning_curves(cells: pd.DataFrame, frames: dict[str, pd.DataFrame], colours: dict[str, tuple]) -> Figure:
+def learning_curves(cells: pd.DataFrame, frames: dict[str, pd.DataFrame], styles: Styles) -> Figure:
     """Return one panel a task: the validation metric against gradient equivalents.
 
     Args:
         cells: rows of `leaderboard.cells` with a `label`.
         frames: by task: method, seed, failed, step, gradients, value.
-        colours: of the highlighted labels; the others are grey.
+        styles: of the highlighted labels; the others are grey.
     """
-    columns = min(3, len(frames))
+    columns = min(_COLUMNS, len(frames))
     rows = math.ceil(len(frames) / columns)
-    size = max(_NARROWEST, _WIDTH * columns + 0.3), _HEIGHT * rows
+    size = max(_NARROWEST, _WIDTH * columns), _HEIGHT * rows
     with sns.axes_style("whitegrid"), mpl.rc_context(STYLE):
         figure = Figure(figsize=size, layout="constrained")
         panels = figure.subplots(rows, columns, squeeze=False).flat
         # frames first: zip takes from its first argument before it finds the second one empty
         for (task, frame), axes in zip(frames.items(), panels, strict=False):
             here = cells[cells["task"] == task]
-            _panel(axes, here, _bands(frame, here), colours)
+            _panel(axes, here, _bands(frame, here), styles)
         for axes in list(panels):  # the iterator stands after the last task
             axes.set_visible(False)
-        _shared_legend(figure, cells[cells["task"].isin(list(frames))], colours)
+        _shared_legend(figure, cells[cells["task"].isin(list(frames))], styles)
     return figure
 
 
-def palette(cells: pd.DataFrame, tasks: list[str], before: dict[str, tuple] | None = None) -> dict[str, tuple]:
-    """Return a colour for each highlighted label of a figure: winners of its tasks, best of every family, best over all.
+def palette(cells: pd.DataFrame) -> Styles:
+    """Return colour and dashes for each highlighted label of a report, best first.
+
+    These are the winners of tasks, the best of every family and the best over all, `HIGHLIGHTED` or as many as win.
 
     Args:
         cells: rows of `leaderboard.cells` with a `label`.
-        tasks: on the figure.
-        before: the colours of another figure, kept where they are free.
     """
     placed = _placed(cells)
-    here = cells[cells["task"].isin(tasks) & np.isfinite(cells["median"])].sort_values(["rank", "label"])
+    here = cells[np.isfinite(cells["median"])].sort_values(["rank", "label"])
     families = list(placed.drop_duplicates("family").index) if len(placed) > HIGHLIGHTED else []
     winners = list(here.drop_duplicates("task")["label"])
     wanted = list(dict.fromkeys([*winners, *families, *placed.index]))[: max(HIGHLIGHTED, len(set(winners)))]
-    chosen = [label for label in placed.index if label in wanted]
-    colours = sns.color_palette("colorblind")
-    # without its grey and its yellow; its brown is near its orange and comes last
-    free = [*(colours[i] for i in (0, 1, 2, 3, 4, 9)), (0.2, 0.2, 0.2), colours[6], colours[5]]
-    kept = {label: colour for label, colour in (before or {}).items() if label in chosen}
-    free = [colour for colour in free if colour not in kept.values()]
-    new = dict(zip([label for label in chosen if label not in kept], free, strict=False))
-    return {label: (kept | new)[label] for label in chosen}
+    return line_styles([label for label in placed.index if label in wanted])
 
 
 def _placed(cells: pd.DataFrame) -> pd.DataFrame:
@@ -208,32 +228,32 @@ def _interval(values: Array) -> tuple[float, float, float]:
     return found.median, float(low), float(high)  # type: ignore[arg-type]
 
 
-def _panel(axes: Axes, cells: pd.DataFrame, bands: dict[str, Array], colours: dict[str, tuple]) -> None:
+def _panel(axes: Axes, cells: pd.DataFrame, bands: dict[str, Array], styles: Styles) -> None:
     values = np.concatenate([band[:, 1:].ravel() for band in bands.values()] or [np.empty(0)])
     finite = values[np.isfinite(values)]
-    for label in sorted(bands, key=lambda name: name in colours):  # highlighted ones on top
+    for label in sorted(bands, key=lambda name: name in styles):  # highlighted ones on top
         x, median, low, high = bands[label].T
-        colour, is_high = colours.get(label, GREY), label in colours
-        axes.plot(x, np.where(np.isfinite(median), median, np.nan), color=colour, linewidth=1.6 if is_high else 0.8,
+        is_high, style = label in styles, styles.get(label, {"color": GREY})
+        axes.plot(x, np.where(np.isfinite(median), median, np.nan), **style, linewidth=1.6 if is_high else 0.8,
                   zorder=3 if is_high else 2)  # fmt: skip
         if is_high and len(finite):  # an infinite end of an interval is drawn up to what the panel shows
             known = np.isfinite(median)
-            axes.fill_between(x, np.maximum(low, finite.min()), np.minimum(high, finite.max()), where=known, color=colour,
-                              alpha=0.12, linewidth=0)  # fmt: skip
+            axes.fill_between(x, np.maximum(low, finite.min()), np.minimum(high, finite.max()), where=known, alpha=0.1,
+                              color=style["color"], linewidth=0)  # fmt: skip
     first = cells.iloc[0]
     # the scale follows the coloured medians: one diverging seed or method must not flatten all lines
-    coloured = [band[:, 1] for label, band in bands.items() if label in colours]
+    coloured = [band[:, 1] for label, band in bands.items() if label in styles]
     medians = np.concatenate(coloured or [band[:, 1] for band in bands.values()] or [np.empty(0)])
-    medians = medians[np.isfinite(medians)]
+    medians = _not_worse(medians[np.isfinite(medians)], [band[0, 1] for band in bands.values()], first["higher_is_better"])
     if len(medians) and medians.min() > 0 and medians.max() / medians.min() > _DECADE and not first["higher_is_better"]:
         axes.set_yscale("log")
         axes.set_ylim(medians.min() / 1.5, medians.max() * 1.5)
     elif len(medians):
         _clip(axes, medians, first["target"])
     _scale_x(axes, bands)
-    axes.set(title=_title(cells), xlabel="gradient equivalents", ylabel=f"validation {first['metric']}")
+    axes.set(title=broken(_title(cells)), xlabel="gradient equivalents", ylabel=f"validation {first['metric']}")
     if pd.notna(first["target"]):
-        axes.axhline(first["target"], color="0.35", linewidth=0.8, linestyle=_DASHED, zorder=1)
+        axes.axhline(first["target"], color=INK, linewidth=0.8, linestyle=DASHED, zorder=1)
 
 
 def _scale_x(axes: Axes, bands: dict[str, Array]) -> None:
@@ -242,6 +262,16 @@ def _scale_x(axes: Axes, bands: dict[str, Array]) -> None:
     if len(positive) and positive.max() / positive.min() > _DECADE**3:
         axes.set_xscale("symlog", linthresh=float(positive.min()))
         axes.set_xlim(0, float(positive.max()))
+
+
+def _not_worse(medians: Array, starts: list[float], higher_is_better: bool) -> Array:
+    """Drop what is farther below the start than a third of the way from there to the best."""
+    known = [start for start in starts if np.isfinite(start)]
+    if not known or not len(medians):
+        return medians
+    if higher_is_better:
+        return medians[medians >= min(known) - (max(medians.max(), min(known)) - min(known)) / 3]
+    return medians[medians <= max(known) + (max(known) - min(medians.min(), max(known))) / 3]
 
 
 def _clip(axes: Axes, finite: Array, target: float) -> None:
@@ -261,14 +291,14 @@ def _title(cells: pd.DataFrame) -> str:
     return f"{cells['task'].iloc[0]}, {networks[0]}" if len(networks) == 1 else str(cells["task"].iloc[0])
 
 
-def _shared_legend(figure: Figure, cells: pd.DataFrame, colours: dict[str, tuple]) -> None:
+def _shared_legend(figure: Figure, cells: pd.DataFrame, styles: Styles) -> None:
     here = set(cells["label"])
-    lines = [Line2D([], [], color=colour, linewidth=1.8, label=label) for label, colour in colours.items() if label in here]
-    others = len(here - colours.keys())
+    lines = [Line2D([], [], **style, linewidth=1.8, label=label) for label, style in styles.items() if label in here]
+    others = len(here - styles.keys())
     if others:
         lines.append(Line2D([], [], color=GREY, linewidth=1, label=counted(others, "other")))
     if cells["target"].notna().any():
-        lines.append(Line2D([], [], color="0.35", linewidth=0.8, linestyle=_DASHED, label="target"))
+        lines.append(Line2D([], [], color=INK, linewidth=0.8, linestyle=DASHED, label="target"))
     low, high = int(cells["n"].min()), int(cells["n"].max())
     band = "95 % interval of the median" if high >= MIN_SEEDS else "range"
     band += f" (range below {MIN_SEEDS} seeds)" if low < MIN_SEEDS <= high else ""

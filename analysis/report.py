@@ -13,6 +13,7 @@ from analysis.calibration import calibration_blocks, calibration_warning
 from analysis.claims_page import claims_blocks
 from analysis.costs import cost_blocks
 from analysis.coverage import coverage_blocks
+from analysis.drawing import COSTS, COVERAGE, OVER_TASKS, PER_TASK, TUNING, Drawing, Omission, save, shown
 from analysis.failures import failure_blocks
 from analysis.families import family_blocks, family_figures
 from analysis.finding import finding
@@ -48,22 +49,25 @@ def write_report(runs: Mapping[str, duckdb.DuckDBPyConnection] | duckdb.DuckDBPy
     folder = Path(to)
     folder.mkdir(parents=True, exist_ok=True)
     found = [results(connection, name if len(named) > 1 else "") for name, connection in named.items()]
-    figures = {run.name: _figures(run, folder) for run in found}
+    figures = {run.name: _figures(run) for run in found}
+    written = [path for run in found for path in save(figures[run.name], folder, _prefix(run))]
     text, page, web = _page(found, figures), folder / "leaderboard.md", folder / "index.html"
     page.write_text(text, encoding="utf-8")
-    web.write_text(html_page(text, folder), encoding="utf-8")
-    return [page, web, *(path for drawn in figures.values() for paths in drawn.values() for path in paths)]
+    named_families = (zip(run.cells["method"], run.cells["family"], strict=True) for run in found)
+    families = {method: family for pairs in named_families for method, family in pairs}
+    web.write_text(html_page(text, folder, families), encoding="utf-8")
+    return [page, web, *written]
 
 
-def _figures(run: Results, folder: Path) -> dict[str, tuple[Path, ...]]:
-    """Draw the figures of a run and return their files by name."""
+def _figures(run: Results) -> list[Drawing | Omission]:
+    """Draw the figures of a run."""
     from analysis import plots
 
-    drawn = (plots.all_figures(run.connection, run.cells) if len(run.cells) else {}) | family_figures(run.connection)
-    return {name: plots.save(figure, folder / f"{_prefix(run)}{name}") for name, figure in drawn.items()}
+    drawn = plots.all_figures(run.connection, run.cells) if len(run.cells) else []
+    return [*drawn, *family_figures(run.connection)]
 
 
-def _page(found: Sequence[Results], figures: Mapping[str, Mapping[str, object]]) -> str:
+def _page(found: Sequence[Results], figures: Mapping[str, Sequence[Drawing | Omission]]) -> str:
     """Put the sections together: first what was found and what speaks against it, then claims, then each run."""
     one = found[0] if len(found) == 1 else None
     blocks = ["# Leaderboard"]
@@ -71,28 +75,27 @@ def _page(found: Sequence[Results], figures: Mapping[str, Mapping[str, object]])
     blocks += [_named(run, warning) for run in found for warning in _warnings(run)]
     blocks += claims_blocks({run.name: run.connection for run in found if not run.refused})
     for run in found:
-        sections = _sections(run, list(figures[run.name]))
+        sections = _sections(run, figures[run.name])
         blocks += sections if one else [f"## {run.name}", *(_inside(run, block) for block in sections)]
     return "\n\n".join(blocks) + "\n"
 
 
 def _warnings(run: Results) -> list[str]:
     """What a reader has to know before any number."""
-    return [*calibration_warning(run.calibrations), *run_warnings(run.connection)]
+    warnings = [f"**Warning:** {run.refused}"] if run.refused and len(run.cells) == 0 else []
+    return [*warnings, *calibration_warning(run.calibrations), *run_warnings(run.connection)]
 
 
-def _sections(run: Results, figures: list[str]) -> list[str]:
+def _sections(run: Results, figures: Sequence[Drawing | Omission]) -> list[str]:
     """The sections of a run, in the order in which a sceptical reader asks for them."""
-    ranks = ["![Ranks of all methods on all tasks](ranks.png)"] if "ranks" in figures else []
-    curves = [
-        f"![Validation curves of the methods on each task]({name}.png)" for name in figures if name.startswith("curves")
-    ]
-    over_tasks = over_tasks_blocks(run)
+    ranked, tuned, curves = (shown(figures, section) for section in (OVER_TASKS, TUNING, PER_TASK))
     return [
         *(calibration_blocks(run.calibrations) if len(run.cells) else []),
-        *over_tasks, *ranks, *policy_blocks(run), *opinion_blocks(run), *(budget_blocks(run) if len(run.cells) else []),
-        *per_task_blocks(run.cells, curves), *cost_blocks(run), *family_blocks(run.connection, figures),
-        *coverage_blocks(run.cells), *failure_blocks(run.connection), *provenance_blocks(run.connection),
+        *over_tasks_blocks(run), *ranked, *policy_blocks(run), *opinion_blocks(run),
+        *(budget_blocks(run) if len(run.cells) else []), *tuned,
+        *per_task_blocks(run.cells, curves), *cost_blocks(run), *shown(figures, COSTS),
+        *family_blocks(run.connection, figures), *coverage_blocks(run.cells), *shown(figures, COVERAGE),
+        *failure_blocks(run.connection), *provenance_blocks(run.connection),
     ]  # fmt: skip
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from analysis import leaderboard, plots, report, stats
 from analysis.claims import claims
+from analysis.drawing import Drawing
 from analysis.query import connect
 from analysis.report import write_report
 from suite.store import Store
@@ -233,7 +234,7 @@ def test_figures_and_page_name_one_another(page, tmp_path):
         written = write_report(connection, tmp_path / "report")
     assert written[1].name == "index.html"
     names = {path.name for path in written[2:]}
-    assert names == {f"{name}.{kind}" for name in ("ranks", "curves-1", "curves-2") for kind in ("png", "svg")}
+    assert names == {f"{name}.{kind}" for name in ("ranks", "profiles", "curves-1", "curves-2") for kind in ("png", "svg")}
     links = re.findall(r"\]\((.*?)\)", written[0].read_text(encoding="utf-8"))
     assert set(links) == {name for name in names if name.endswith("png")}
 
@@ -335,7 +336,8 @@ def test_commits_are_short_and_stay_dirty(tmp_path):
 
 def _figures(tmp_path, rows):
     with _connect(tmp_path, rows) as connection:
-        return plots.all_figures(connection, leaderboard.cells(connection))
+        found = plots.all_figures(connection, leaderboard.cells(connection))
+    return {drawing.name: drawing.figure for drawing in found if isinstance(drawing, Drawing)}
 
 
 def _curved(scores, optimizer, task="digits"):
@@ -368,15 +370,15 @@ def test_coloured_lines_of_one_task_are_in_the_legend_and_inside(tmp_path):
 
 
 def test_methods_of_one_task_each_have_no_ranks_but_a_coloured_winner(tmp_path):
-    rows = [row for t in range(9) for k in range(2) for row in _curved([0.9 - 0.1 * k], f"m{t}{k}", f"task{t}")]
+    rows = [row for t in range(8) for k in range(2) for row in _curved([0.9 - 0.1 * k], f"m{t}{k}", f"task{t}")]
     figures = _figures(tmp_path, rows)
-    assert figures.keys() == {"curves"}
+    assert figures.keys() == {"coverage", "curves"}
     grey = matplotlib.colors.to_hex(plots.GREY)
     colours = [[colour for colour in _lines(axes) if colour != grey] for axes in figures["curves"].axes]
-    assert [len(found) for found in colours] == [1] * 9
-    assert len({found[0] for found in colours}) == 9
+    assert [len(found) for found in colours] == [1] * 8
+    assert len({found[0] for found in colours}) == 8
     texts = {text.get_text() for text in figures["curves"].legends[0].get_texts()}
-    assert texts == {*(f"m{t}0 on mlp" for t in range(9)), "9 others"}
+    assert texts == {*(f"m{t}0 on mlp" for t in range(8)), "8 others"}
 
 
 def test_failures_and_lone_methods_have_no_rank(tmp_path):

@@ -47,7 +47,7 @@ def figures(tmp_path, rows):
     store = Store(tmp_path / "run")
     store.commit(rows)
     with connect(store.files()) as connection:
-        return stable_plots.stable_figures(connection)
+        return {drawing.name: drawing.figure for drawing in stable_plots.stable_figures(connection)}
 
 
 def lines(axes):
@@ -187,11 +187,9 @@ def test_the_page_shows_every_figure_with_words_for_it(tmp_path):
         written = write_report(connection, tmp_path / "report")
     page = written[0].read_text(encoding="utf-8").split("## Networks as dynamical systems\n")[1]
     assert re.findall(r"!\[(.*?)\]\((.*?)\.png\)", page) == [
-        (text, name) for name, text in stable_plots.ALTERNATIVES.items()
+        (words.alternative, name) for name, words in stable_plots.WORDS.items()
     ]
-    assert {f"{name}.{kind}" for name in stable_plots.ALTERNATIVES for kind in ("png", "svg")} <= {
-        path.name for path in written
-    }
+    assert {f"{name}.{kind}" for name in stable_plots.WORDS for kind in ("png", "svg")} <= {path.name for path in written}
 
 
 @pytest.mark.parametrize("label", ["net(depth=4)", "net(depth=4,T=5.0)", "net(T=5.0,depth=4)", "net(T=5.0,depth=4,h='one')"])
