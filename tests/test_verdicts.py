@@ -13,8 +13,8 @@ from suite.store import Store
 TASKS, SEEDS = 8, 6
 
 
-def claim(comparison, margin=0.0, number=1, sql="SELECT 1 AS task WHERE false"):
-    return Claim("f", "paper", number, f"c{number}", "A sentence", comparison, margin, "control", "smoke", sql)
+def claim(comparison, margin=0.0, number=1, sql="SELECT 1 AS task WHERE false", **more):
+    return Claim("f", "paper", number, f"c{number}", "A sentence", comparison, margin, "control", "smoke", sql, **more)
 
 
 def rows(factors, spread=0.02, tasks=TASKS, seed=0, tails=0.0):
