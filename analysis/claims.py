@@ -112,7 +112,7 @@ class Paired(NamedTuple):
         return np.nanmean(self.differences(factor), axis=0)
 
     def noise(self, arm: int) -> tuple[float, int]:
-        """Return the part of the variance of an arm's differences over units that is due to seeds, and how many these are."""
+        """Return the part of the variance of an arm's differences over units that is due to seeds, and their number."""
         drawn = [symmetric(v, c) for (_, i), (v, c) in self.cells.items() if i == arm]
         within = [d.var(ddof=1) / len(d) if len(d) > 1 else 0.0 for d in drawn]
         return float(np.mean(within)), int(np.median([len(d) for d in drawn]))
