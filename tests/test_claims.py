@@ -13,7 +13,7 @@ from analysis.query import ask, connect
 from suite import expansion, listing
 from suite.catalog import Catalog
 from suite.store import Store
-from suite.trial import label_of, name_of
+from suite.trial import Row, label_of, name_of
 from suite.verify import _row
 from suite.worker import identity_of
 from tests.synthetic import metric, trial
@@ -172,3 +172,28 @@ def test_claims_are_listed(family):
     for name, row in listed.items():
         assert (row["number"], row["summary"]) == (claims[name]["number"], claims[name]["sentence"])
         assert claims[name]["control"] in " ".join(listing.detail(row).split())
+
+
+RETIMED = [(family, claim) for family, claim in CLAIMS if claim.get("lacks") == "with --retime"]
+ENOUGH = {"sgd", "adam", "fgd"}  # methods whose cells have the rows of these claims
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("family", "claim"), RETIMED, ids=[claim["name"] for _, claim in RETIMED])
+def test_seconds_are_those_of_trials_timed_alone(tmp_path, family, claim):
+    """Evaluations that shared their machine give no rows, those that were repeated alone do."""
+    found = [row for cell in wanted(family) if cell.labels[1] in ENOUGH and not cell.alias for row in ended(cell)]
+    found = {(row.table, *map(row.values.get, ("key", "step", "split", "name"))): row for row in found}.values()
+    packed = [Row(row.table, row.values | ({"timing": "packed"} if row.table == "trials" else {})) for row in found]
+    again = {row.values["key"] for row in found if row.table == "trials" and row.values["stage"] == "eval"}
+    alone = [
+        Row(row.table, row.values | {"key": f"alone-{row.values['key']}"}) for row in found if row.values["key"] in again
+    ]
+    alone = [Row(row.table, row.values | ({"stage": "retime"} if row.table == "trials" else {})) for row in alone]
+    store, sql = Store(tmp_path / "run"), BOOKS[family]["prelude"] + claim["sql"]
+    store.commit(packed)
+    with connect(store.files()) as opened:
+        assert ask(opened, sql).num_rows == 0
+    store.commit(alone)
+    with connect(store.files()) as opened:
+        assert ask(opened, sql).num_rows > 0
