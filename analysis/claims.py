@@ -1,11 +1,13 @@
 """Claims of papers and what a run says of them: supported, refuted or undecided.
 
 Over tasks by one-sided paired t tests and not by sign flips, which on the eight tasks of a small grid cannot go below
-1/256: Holm's correction over a dozen claims would never let them decide.
+1/256: Holm's correction over a dozen claims would never let them decide. Tasks on the same data are one unit. A claim about
+named tasks is decided on each of them over its seeds.
 """
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
@@ -20,9 +22,11 @@ from analysis.stats import Array, holm, one_sided_t
 
 FOLDER = Path(__file__).parent / "claims"
 LEVEL = 0.05
-MIN_TASKS = 6  # fewer say little about other tasks
+MIN_UNITS = 6  # fewer tasks say little about other tasks, fewer seeds about other seeds
 POWER = 0.8
+MOST = 1000  # more units than that nobody will run
 CERTIFICATE = "certificate"
+_DATA = re.compile(r"task=(\w+)")  # of a task that takes the data of another
 
 
 class Claim(NamedTuple):
@@ -38,6 +42,8 @@ class Claim(NamedTuple):
     control: str
     grid: str
     sql: str  # whole, with the prelude of its family
+    over: str = "tasks"  # the units: "tasks", or "seeds" for a claim about the very tasks that its query names
+    lacks: str = ""  # what a run needs beside its grid, or why no grid has the rows
 
     @property
     def asked(self) -> str:
@@ -50,6 +56,16 @@ class Claim(NamedTuple):
         }[self.comparison]  # fmt: skip
 
 
+class _Distance(NamedTuple):
+    """How far the deciding arm lies from what must hold, toward what the data favour, as differences over units."""
+
+    mean: float
+    variance: float  # over units
+    noise: float  # the part of it that more seeds would make smaller
+    seeds: int  # of a unit
+    looks: int  # arms among which the best is looked for
+
+
 class Verdict(NamedTuple):
     """What a run says of a claim."""
 
@@ -57,42 +73,49 @@ class Verdict(NamedTuple):
     verdict: str  # "supported", "refuted" or "undecided"
     p: float | None  # of the direction that the data favour, two-sided, adjusted over the claims of the family
     arm: str  # on which the verdict hangs: the least favourable one, or the best where one suffices
-    ratio: float | None  # value over control on that arm, typical over tasks
-    low: float | None  # its 95 % interval over tasks
+    ratio: float | None  # value over control on that arm, typical over units
+    low: float | None  # its 95 % interval over units
     high: float | None
-    tasks: int
+    tasks: int  # or seeds, where those are the units
     arms: int
     repetitions: int  # pairs of value and control, or certificates
     need: str  # what would decide it; empty for a decided one
+    distance: _Distance | None = None  # from a verdict
 
 
 class Paired(NamedTuple):
-    """Value against control: tasks by arms, NaN where an arm lacks a task."""
+    """Value against control: units (tasks or seeds) by arms, NaN where an arm lacks a unit."""
 
     arms: tuple[str, ...]
-    tasks: tuple[str, ...]
-    cells: dict[tuple[int, int], tuple[Array, Array]]  # (task, arm): values and controls over seeds
+    units: tuple[str, ...]
+    cells: dict[tuple[int, int], tuple[Array, Array]]  # (unit, arm): values and controls of its pairs
 
     def differences(self, factor: float) -> Array:
-        """Return d = mean over seeds of 2 (v - m c) / (v + m c), within [-2, 2], for the factor m; (tasks, arms).
+        """Return d = mean over pairs of 2 (v - m c) / (v + m c), within [-2, 2], for the factor m; (units, arms).
 
         It has the sign of v - m c, needs no unit, and a failed run, whose value is infinite, counts as the worst possible.
         """
-        table = np.full((len(self.tasks), len(self.arms)), np.nan)
+        table = np.full((len(self.units), len(self.arms)), np.nan)
         for place, (values, controls) in self.cells.items():
             table[place] = symmetric(values, factor * controls).mean()
         return table
 
     def wide_enough(self) -> Paired:
-        """Return the arms that have `MIN_TASKS` tasks, or all where none has: few tasks tell little."""
+        """Return the arms that have `MIN_UNITS` units, or all where none has: few units tell little."""
         sizes = [sum(arm == i for _, arm in self.cells) for i in range(len(self.arms))]
-        kept = [i for i, size in enumerate(sizes) if size >= MIN_TASKS] or list(range(len(self.arms)))
-        cells = {(task, kept.index(arm)): found for (task, arm), found in self.cells.items() if arm in kept}
-        return Paired(tuple(self.arms[i] for i in kept), self.tasks, cells)
+        kept = [i for i, size in enumerate(sizes) if size >= MIN_UNITS] or list(range(len(self.arms)))
+        cells = {(unit, kept.index(arm)): found for (unit, arm), found in self.cells.items() if arm in kept}
+        return Paired(tuple(self.arms[i] for i in kept), self.units, cells)
 
     def typical(self, factor: float) -> Array:
-        """Return the mean of these differences over the tasks of each arm; (arms,)."""
+        """Return the mean of these differences over the units of each arm; (arms,)."""
         return np.nanmean(self.differences(factor), axis=0)
+
+    def noise(self, arm: int) -> tuple[float, int]:
+        """Return the part of the variance of an arm's differences over units that is due to seeds, and their number."""
+        drawn = [symmetric(v, c) for (_, i), (v, c) in self.cells.items() if i == arm]
+        within = [d.var(ddof=1) / len(d) if len(d) > 1 else 0.0 for d in drawn]
+        return float(np.mean(within)), int(np.median([len(d) for d in drawn]))
 
 
 class _Evidence(NamedTuple):
@@ -107,7 +130,7 @@ def claims(folder: Path = FOLDER) -> list[Claim]:
     """Return all claims, in the order of families and numbers."""
     books = [tomllib.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.toml"))]
     found = [
-        Claim(book["family"], book["paper"], **{**entry, "sql": book["prelude"] + entry["sql"]})
+        Claim(**{"family": book["family"], "paper": book["paper"], **entry, "sql": book["prelude"] + entry["sql"]})
         for book in books
         for entry in book["claim"]
     ]
@@ -139,7 +162,7 @@ def adjusted(judged: list[Verdict]) -> list[Verdict]:
         open_ones = [i for i, v in enumerate(judged) if v.claim.family == family and v.p is not None]
         adjusted = holm(np.array([judged[i].p for i in open_ones], float))
         for i, p in zip(open_ones, adjusted, strict=True):
-            judged[i] = _decided(judged[i], float(p))
+            judged[i] = _decided(judged[i], float(p), len(open_ones))
     return judged
 
 
@@ -147,24 +170,41 @@ def judge(connection: duckdb.DuckDBPyConnection, claim: Claim) -> Verdict:
     """Return what a run says of one claim by itself, before the other claims of its family are taken into account."""
     rows = ask(connection, claim.sql).to_pylist()
     if not rows:
-        return Verdict(claim, "undecided", None, "", None, None, None, 0, 0, 0, f"rows of --grid {claim.grid}")
+        need = claim.lacks if claim.grid == "none" else " ".join(filter(None, [f"rows of --grid {claim.grid}", claim.lacks]))
+        return Verdict(claim, "undecided", None, "", None, None, None, 0, 0, 0, need)
     if claim.comparison == CERTIFICATE:
         failed = [row["arm"] for row in rows if not row["passed"]]
         word = "refuted" if failed else "supported"
         return Verdict(claim, word, None, (failed or [""])[0], None, None, None, 0, len(rows), len(rows), "")
-    return _compared(claim, paired(rows).wide_enough())
+    return _compared(claim, paired(rows, claim.over).wide_enough())
 
 
-def paired(rows: list[dict[str, Any]]) -> Paired:
-    """Return the rows task, arm, seed, value, control of a comparison by task and arm."""
-    tasks, arms = (tuple(sorted({str(row[name]) for row in rows})) for name in ("task", "arm"))
+def paired(rows: list[dict[str, Any]], over: str = "tasks") -> Paired:
+    """Return the rows task, arm, seed, value, control of a comparison by unit and arm.
+
+    Over tasks the units are data sets: few samples of a task are the same data. Over seeds each task has arms of its own.
+    """
+    placed = [
+        (str(row["seed"]), f"{row['arm']} on {row['task']}") if over == "seeds" else (data_of(row["task"]), str(row["arm"]))
+        for row in rows
+    ]
+    units, arms = (tuple(sorted(set(names))) for names in zip(*placed, strict=True))
     cells: dict[tuple[int, int], tuple[list[float], list[float]]] = {}
-    for row in rows:
-        place = tasks.index(str(row["task"])), arms.index(str(row["arm"]))
-        values, controls = cells.setdefault(place, ([], []))
+    for (unit, arm), row in zip(placed, rows, strict=True):
+        values, controls = cells.setdefault((units.index(unit), arms.index(arm)), ([], []))
         values.append(float(row["value"]))
         controls.append(float(row["control"]))
-    return Paired(arms, tasks, {place: (np.array(v), np.array(c)) for place, (v, c) in cells.items()})
+    return Paired(arms, units, {place: (np.array(v), np.array(c)) for place, (v, c) in cells.items()})
+
+
+def data_of(task: str) -> str:
+    """Return the data set of a task: what stands for it as a unit.
+
+    >>> data_of("few_samples(task=digits,per_class=5)"), data_of("digits"), data_of("quadratic(condition=10.0)")
+    ('digits', 'digits', 'quadratic(condition=10.0)')
+    """
+    found = _DATA.search(task)
+    return found[1] if found else task
 
 
 def _compared(claim: Claim, data: Paired) -> Verdict:
@@ -175,27 +215,49 @@ def _compared(claim: Claim, data: Paired) -> Verdict:
     favours = "supported" if evidence.claim <= evidence.contrary else "refuted"
     p = min(1.0, 2 * min(evidence.claim, evidence.contrary))
     pairs = sum(len(values) for values, _ in data.cells.values())
-    found = Verdict(claim, favours, p, data.arms[evidence.arm], ratio, low, high, len(d), len(data.arms), pairs, "")
-    if len(d) >= MIN_TASKS:
+    away = _distance(claim, data, evidence.arm, favours == "supported")
+    found = Verdict(claim, favours, p, data.arms[evidence.arm], ratio, low, high, len(d), len(data.arms), pairs, "", away)
+    if len(d) >= MIN_UNITS:
         return found
-    return found._replace(verdict="undecided", p=None, need=f"{MIN_TASKS} tasks, there are {len(d)}")
+    return found._replace(verdict="undecided", p=None, need=f"{MIN_UNITS} {claim.over}, there are {len(d)}")
 
 
-def _decided(found: Verdict, p: float) -> Verdict:
+def _distance(claim: Claim, data: Paired, arm: int, is_supported: bool) -> _Distance:
+    """Measure how far an arm lies from the nearest bound of what must hold, above zero on the side that the data favour."""
+    m = claim.margin
+    bounds = {  # (factor, sign): this must be the sign of v - factor c, at each of them
+        "some_lower": [(1.0 if is_supported else 1 - m, -1)], "all_lower": [(1.0, -1)], "all_below": [(m, -1)],
+        "none_lower": [(1 - m, 1)], "all_equivalent": [(1 + m, -1), (1 - m, 1)], "all_different": [(1 + m, -1), (1 - m, 1)],
+    }[claim.comparison]  # fmt: skip
+    columns = [sign * data.differences(factor)[:, arm] for factor, sign in bounds]
+    nearest = min(columns, key=np.nanmean)
+    is_within = is_supported != (claim.comparison == "all_different")
+    d = (nearest if is_within else -nearest)[np.isfinite(nearest)]
+    looks = len(data.arms) if is_supported == (claim.comparison == "some_lower") else 1
+    noise, seeds = data.noise(arm)
+    return _Distance(float(d.mean()), float(d.var(ddof=1)) if len(d) > 1 else 0.0, noise, seeds, looks)
+
+
+def _decided(found: Verdict, p: float, tests: int) -> Verdict:
     """Return the verdict with its adjusted p; undecided above the level, with what would decide it."""
     if p <= LEVEL:
         return found._replace(p=p)
-    return found._replace(verdict="undecided", p=p, need=_need(found))
+    return found._replace(verdict="undecided", p=p, need=_need(found, tests))
 
 
-def _need(found: Verdict) -> str:
-    """Estimate how many tasks would show what the data favour, from the interval on the deciding arm."""
-    if found.low is None or found.high is None or found.ratio is None or found.ratio == 1 or not found.low < found.high:
-        return "more tasks"
-    effect = abs(np.log(found.ratio))
-    spread = (np.log(found.high) - np.log(found.low)) / 2 / stats.t.ppf(0.975, found.tasks - 1) * np.sqrt(found.tasks)
-    tasks = int(np.ceil(((stats.norm.ppf(1 - LEVEL / 2) + stats.norm.ppf(POWER)) * spread / effect) ** 2))
-    return f"about {tasks} tasks at this effect" if found.tasks < tasks <= 1000 else "a larger effect, or another margin"
+def _need(found: Verdict, tests: int) -> str:
+    """Estimate how many units, or seeds on the same tasks, would show what the data favour, with so many tests beside it."""
+    away, nobody = found.distance, "a larger effect, or another margin"
+    if away is None or away.mean <= 0 or away.variance <= 0:
+        return nobody
+    quantiles = stats.norm.ppf(1 - LEVEL / 2 / (tests * away.looks)) + stats.norm.ppf(POWER)
+    wanted = (away.mean / quantiles) ** 2  # variance of the mean over units at which it is found
+    units = max(int(np.ceil(min(away.variance / wanted, MOST + 1))), found.tasks + 1)
+    ways = [f"{units} {found.claim.over}"] if units <= MOST else []
+    left = wanted * found.tasks - (away.variance - away.noise)  # for the noise of seeds, the tasks staying these
+    if found.claim.over == "tasks" and left > 0 and away.noise / left * away.seeds <= MOST:
+        ways.append(f"{max(int(np.ceil(away.noise / left * away.seeds)), away.seeds + 1)} seeds on these tasks")
+    return f"about {' or '.join(ways)} at this effect" if ways else nobody
 
 
 def _ratio(d: Array) -> tuple[float | None, float | None, float | None]:

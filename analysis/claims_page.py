@@ -46,7 +46,8 @@ def _judged(runs: Mapping[str, duckdb.DuckDBPyConnection], claim: Claim) -> Verd
 _NOTE = (
     "*Value / control*: what the claim measures over what it stands beside, typical over tasks, on the arm on which the "
     "verdict hangs, and what it must be on all arms for the claim to hold. "
-    "*n*: tasks × arms, and pairs of runs. *p*: two-sided, of paired t tests over tasks, over arms as the claim "
+    "*n*: tasks × arms, or seeds × arms where a claim names its tasks, and pairs of runs; tasks on the same data count "
+    "once. *p*: two-sided, of paired t tests over tasks or seeds, over arms as the claim "
     f"demands, adjusted over the claims of its family (Holm); decided at {LEVEL:g}. A failed run counts as the worst "
     "possible. What is compared with what: `python -m suite list NAME` with the name in the first column."
 )

@@ -18,12 +18,12 @@ BOOK = tomllib.loads((FOLDER / "fractional.toml").read_text(encoding="utf-8"))
 CLAIMS = {claim["name"]: claim for claim in BOOK["claim"]}
 ARMS = {  # of the whole grid on one task
     "first_block_has_a_better_order": 14, "first_block_is_cheap": 1, "memory_grows_by_the_outputs": 102,
-    "caputo_near_order_1_is_ordinary": 6, "riemann_liouville_breaks_more_often": 21,
-    "riemann_liouville_diverges_more_often": 21,
+    "caputo_near_order_1_is_ordinary": 6, "riemann_liouville_breaks_more": 21,
+    "riemann_liouville_diverges_more": 21,
     "an_ordinary_input_gradient_helps": 30,
-    "memory_is_a_learning_rate": 56, "coupled_modes_depend_on_micro_batches": 4,
-    "other_modes_do_not_depend_on_micro_batches": 6, "coupled_modes_depend_on_the_order_of_samples": 2,
-    "other_modes_do_not_depend_on_the_order_of_samples": 2, "adam_gains_nothing_from_powers_of_weights": 7,
+    "memory_is_a_learning_rate": 56, "coupled_modes_heed_micro_batches": 4,
+    "other_modes_ignore_micro_batches": 6, "coupled_modes_heed_sample_order": 2,
+    "other_modes_ignore_sample_order": 2, "weight_powers_give_adam_nothing": 7,
 }  # fmt: skip
 
 
