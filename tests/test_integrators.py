@@ -15,8 +15,6 @@ from baselines.integrators.bdf import Bdf
 from baselines.integrators.coefficients import IMPLICIT, RULES, UNSTABLE
 from baselines.integrators.linear_multistep import LinearMultistep
 from baselines.integrators.reference import MULTISTEP
-from baselines.integrators.runge_kutta import RungeKutta
-from baselines.integrators.runge_kutta_chebyshev import RungeKuttaChebyshev
 from baselines.integrators.slopes import mean_slope
 from baselines.integrators.tableaux import BY_ORDER
 from baselines.integrators.trajectory import END, START, global_error, quartic
@@ -63,20 +61,11 @@ ERRORS = {
     "ab1": 1.11e-3, "ab2": 1.29e-5, "ab3": 2.87e-7, "ab4": 9.64e-9, "nm4": 2.04e-5, "nm4_star": 1.27e-5, "nm5": 1.45e-7,
     "sbdf2": 2.08e-5,
 }  # fmt: skip
-STAGED = [
-    (lambda h: RungeKutta(lr=h, order=2), 2.01e-6), (lambda h: RungeKutta(lr=h, order=3), 2.18e-9),
-    (lambda h: RungeKuttaChebyshev(lr=h, order=1), 7.45e-4), (lambda h: RungeKuttaChebyshev(lr=h, order=2), 2.44e-6),
-]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ERRORS)
 def test_global_error_with_a_runge_kutta_start(name):
     assert global_error(LinearMultistep(lr=1 / 320, rule=name), 320) == pytest.approx(ERRORS[name], rel=0.08)
-
-
-@pytest.mark.parametrize(("made", "expected"), STAGED)
-def test_global_error_of_stages(made, expected):
-    assert global_error(made(1 / 320), 320) == pytest.approx(expected, rel=0.01)
 
 
 @pytest.mark.parametrize("rule", IMPLICIT)
