@@ -71,6 +71,17 @@ EULER_SLOPES: dict[RuleName, float] = {
     "sbdf2": 2.00, "leapfrog": 2.00,
 }  # fmt: skip
 
+# rule: training loss of a small classifier by effective step, the median of three seeds, infinite where training diverged
+CLASSIFIER_STEPS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
+CLASSIFIER: dict[RuleName, tuple[float, ...]] = {
+    "ab1": (0.878, 0.314, 0.135, 0.067, 0.036, 37.8), "ab2": (0.875, 0.313, 0.135, 0.070, 0.045, 47.5),
+    "ab3": (0.875, 0.317, 0.142, 0.085, 24.5, 49.6), "ab4": (0.878, 0.356, 0.304, 14.4, 54.7, 124.0),
+    "nm4": (0.875, 0.314, 0.139, 0.081, 0.317, 54.9), "nm4_star": (0.875, 0.313, 0.136, 0.069, 0.048, 45.8),
+    "nm5": (0.893, 0.433, 0.516, 16.2, 79.6, 147.0), "bdf2_explicit": (0.881, 0.314, 0.136, 0.067, 0.035, 31.5),
+    "sbdf2": (0.875, 0.313, 0.135, 0.068, 0.040, 46.4), "heavy_ball": (0.930, 0.324, 0.135, 0.064, 0.026, 0.009),
+    "leapfrog": (3.82, 31.2, 79.2, 191.0, 488.0, 596.0), "look_ahead_4": (inf, inf, inf, inf, inf, inf),
+}  # fmt: skip
+
 # κ: cost of a method per gradient, over that of gradient descent, each with its best step on spectra in [1/κ, 1]. Every step
 # up to β counts. At κ = 10 the best one of s stages of order one is h ≈ 2.9 for all s, far below β where s is large; with
 # long steps, all hλ where R is damped, a step contracts by 1/T_s(w_0) alone: s = 3, 5, 10 would cost 12.3, 20.4, 40.8.
