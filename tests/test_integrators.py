@@ -143,6 +143,21 @@ def test_rules_of_order_one_keep_their_momentum_under_a_schedule(name, m, lr, ne
     assert len(state["increments"]) == len(state["steps"]) == 1
 
 
+@pytest.mark.parametrize("name", ["ab1", "ab2", "ab4", "nm4_star", "heavy_ball"])
+@pytest.mark.parametrize("start", ["rk", "euler", "cold"])
+def test_a_rate_of_zero_moves_nothing_and_forgets_the_past(name, start):
+    """As warm-up and annealing have it."""
+    oracle, params = on_function(quartic, 1.2, -0.7)
+    optimizer = LinearMultistep(lr=0.05, rule=name, start=start)
+    middle, state = run(optimizer, oracle, params, [0.0, 0.3, 0.6, 1.0, 1.0, 0.0])
+    warm, _ = run(optimizer, oracle, params, [0.3, 0.6, 1.0, 1.0])
+    assert torch.equal(middle["theta"], warm["theta"])
+    again, _ = optimizer.step(oracle, middle, state, torch.Generator(), 1.0)
+    anew, _ = run(optimizer, oracle, middle, [1.0])
+    assert torch.equal(again["theta"], anew["theta"])
+    assert not torch.equal(again["theta"], middle["theta"])
+
+
 @pytest.mark.parametrize("start", ["rk", "euler", "cold"])
 def test_rules_with_momentum_restart_when_the_step_changes(start):
     oracle, params = on_function(quartic, 1.2, -0.7)
