@@ -101,6 +101,22 @@ def test_noise_variance_is_the_sum_of_squared_responses(name):
     assert noise_variance(known, z) == pytest.approx(squares * z * (2 - z), rel=1e-9)
 
 
+@pytest.mark.parametrize("z", [0.1, 0.5, 1.5])
+def test_noise_variance_of_implicit_rules(z):
+    """Backward Euler by hand, and the others by the sum of squares of the response, divided out as a power series."""
+    assert noise_variance(NAMED["bdf1"], z) == pytest.approx((2 - z) / (2 + z))
+    for name in IMPLICIT:
+        known = NAMED[name]
+        A, B = ([*map(float, some)] + [0.0] * (4 - len(some)) for some in (known.A, known.B))
+        below = np.array([1 + z * float(known.C), *(z * b - a for a, b in zip(A, B, strict=True))])
+        above = np.array([float(known.C), *B])
+        response: list[float] = []
+        for n in range(2000):
+            done = sum(below[j] * response[n - j] for j in range(1, min(n, 4) + 1))
+            response.append(((above[n] if n < len(above) else 0.0) - done) / below[0])
+        assert noise_variance(known, z) == pytest.approx(sum(r * r for r in response) * z * (2 - z), rel=1e-9)
+
+
 def test_noise_of_an_unstable_rule_is_infinite():
     assert noise_variance(NAMED["ab4"], 0.5) == inf
 

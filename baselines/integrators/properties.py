@@ -20,11 +20,11 @@ LEGEND = (
 
 
 def schemes() -> Iterator[tuple[str, str, Analysis, Rule | None]]:
-    """Yield the name of each scheme, the optimizer that runs it as an expression, its properties, and an explicit rule."""
+    """Yield the name of each scheme, the optimizer that runs it as an expression, its properties, and a multistep rule."""
     for name, rule in RULES.items():
         yield name, f"linear_multistep(rule={name})", analyse(rule), rule
     for implicit, rule in IMPLICIT.items():
-        yield implicit, f"bdf(rule={implicit})", analyse(rule), None
+        yield implicit, f"bdf(rule={implicit})", analyse(rule), rule
     for order in (2, 3, 4):
         yield f"rk{order}", f"runge_kutta(order={order})", analyse_tableau(order), None
     for order, eps in DAMPING.items():
@@ -32,7 +32,7 @@ def schemes() -> Iterator[tuple[str, str, Analysis, Rule | None]]:
 
 
 def sentence(found: Analysis, rule: Rule | None = None) -> str:
-    """Return the properties of a scheme in one line, with the noise of an explicit multistep rule.
+    """Return the properties of a scheme in one line, with the noise of a multistep rule.
 
     >>> sentence(analyse(RULES["ab2"]), RULES["ab2"])
     'order 2  C 5/12     β 1        noise 1.106'
