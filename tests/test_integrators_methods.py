@@ -89,6 +89,13 @@ def test_noise_is_amplified_as_the_coefficients_say(name):
     assert float(path.square().mean()) == pytest.approx(sgd * noise_variance(RULES[name], 0.25), rel=0.02)
 
 
+@pytest.mark.parametrize("kind", [LinearMultistep, FourPoint, RungeKutta])
+def test_the_step_is_tuned_where_gradient_descent_tunes_its_rate(kind):
+    """h is η in the time of the flow: with another range equal points would be other steps, and the control none."""
+    ranges = [kind.__dataclass_fields__["lr"].metadata["search"] for kind in (kind, Sgd)]
+    assert ranges[0] == ranges[1]
+
+
 @pytest.mark.parametrize(("p", "name"), [(0.5, "nm4"), (1 / 3, "nm4_star")])
 def test_the_family_of_four_points_has_the_named_rules(p, name):
     assert FourPoint(p=p).scheme == RULES[name]
