@@ -249,6 +249,11 @@ def test_lookahead_at_alpha_one_is_its_base(base):
 @pytest.mark.parametrize(
     ("kind", "fields", "message"),
     [
+        *(
+            (kind, {"lr": lr}, "lr must be positive")
+            for kind, lr in ((LinearMultistep, -1.0), (FourPoint, 0.0), (Bdf, -0.1))
+        ),
+        *((kind, {"lr": float("nan")}, "lr must be positive") for kind in (RungeKutta, RungeKuttaChebyshev)),
         (RungeKutta, {"order": 5}, "unknown order 5 of runge_kutta; expected one of 2, 3, 4"),
         (RungeKutta, {"batch": "new"}, "unknown batch 'new'"),
         (RungeKuttaChebyshev, {"order": 3}, "unknown order 3 of runge_kutta_chebyshev; expected one of 1, 2"),

@@ -30,6 +30,7 @@ class FourPoint(Multistep):
         Raises:
             ValueError: with what is allowed.
         """
+        super().__post_init__()
         check_words("four_point", self.start, self.lr_is)
         check_between("p", self.p, 0, 1)
 

@@ -52,6 +52,7 @@ class LinearMultistep(Multistep):
         Raises:
             ValueError: with what is known, or what the weights must satisfy.
         """
+        super().__post_init__()
         if self.rule not in RULES:
             raise ValueError(f"unknown rule {self.rule!r} of linear_multistep; expected one of {', '.join(RULES)}")
         check_words("linear_multistep", self.start, self.lr_is)

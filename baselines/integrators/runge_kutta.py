@@ -37,6 +37,7 @@ class RungeKutta(Integrator):
         Raises:
             ValueError: with those that there are.
         """
+        super().__post_init__()
         for name, value, allowed in (("order", self.order, (2, 3, 4)), ("batch", self.batch, BATCHES)):
             if value not in allowed:
                 raise ValueError(f"unknown {name} {value!r} of runge_kutta; expected one of {', '.join(map(str, allowed))}")

@@ -40,6 +40,7 @@ class RungeKuttaChebyshev(Integrator):
         Raises:
             ValueError: with those that there are.
         """
+        super().__post_init__()
         for name, value, allowed in (("order", self.order, tuple(DAMPING)), ("batch", self.batch, BATCHES)):
             if value not in allowed:
                 words = ", ".join(map(str, allowed))
