@@ -88,7 +88,11 @@ def plan(
 def list_(
     what: Annotated[
         str | None,
-        typer.Argument(metavar="KIND|NAME", help="One kind only; or one name, to see all about it.", show_default="all"),
+        typer.Argument(
+            metavar="KIND|NAME",
+            help="One kind only; or one name, to see all about it, with fields as in run if you like.",
+            show_default="all",
+        ),
     ] = None,
     family: o.Family = None,
     plugins: o.Plugins = None,
@@ -101,7 +105,7 @@ def list_(
     catalog = Catalog(tuple(plugins or ()))
     listed = listing.rows(catalog, family)
     if what is not None:
-        listed = listing.chosen(listed, what, catalog.families)
+        listed = listing.chosen(listed, what, catalog)
     if format is o.ListFormat.JSON:
         print(listing.as_json(listed))
     elif what is not None and not listing.kind_of(what):

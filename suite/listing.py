@@ -10,6 +10,7 @@ import shutil
 import textwrap
 import tomllib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from suite.catalog import Catalog, unknown
@@ -46,12 +47,17 @@ def rows(catalog: Catalog, family: str | None = None) -> list[dict[str, Any]]:
 
 def schemes(family: str) -> list[dict[str, Any]]:
     """Return one row for each named scheme of a family that tabulates them in `properties.py`, for methods with many."""
-    path = ROOT / "baselines" / family / "properties.py"
-    if not path.exists():
+    module, path = _properties(family)
+    if module is None:
         return []
-    module = importlib.import_module(f"baselines.{family}.properties")
     common = {"kind": "scheme", "family": family, "path": str(path.relative_to(ROOT)), "legend": module.LEGEND}
     return [{**common, **row} for row in module.table()]
+
+
+def _properties(family: str) -> tuple[Any, Path]:
+    """Return the module in which a family says what theory says of its methods, None where it has none, and its file."""
+    path = ROOT / "baselines" / family / "properties.py"
+    return importlib.import_module(f"baselines.{family}.properties") if path.exists() else None, path
 
 
 def claims() -> list[dict[str, Any]]:
@@ -70,21 +76,39 @@ def claims() -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def chosen(listed: list[dict[str, Any]], word: str, families: list[str]) -> list[dict[str, Any]]:
-    """Return the rows of a kind, optimizers with the schemes that they run, or those with a name.
+def chosen(listed: list[dict[str, Any]], word: str, catalog: Catalog) -> list[dict[str, Any]]:
+    """Return the rows of a kind, optimizers with the schemes that they run, those with a name, or one with fields given.
 
     Raises:
-        ValueError: the word is neither; the message names one that comes near.
+        ValueError: the word is neither, and the message names one that comes near; or the fields make no sense.
     """
     if kind_of(word):
         kinds = {kind_of(word), *(["scheme"] if kind_of(word) == "optimizer" else [])}
         return [row for row in listed if row["kind"] in kinds]
-    found = [row for row in listed if row["name"] == word]
-    found = found or [row for family in families for row in schemes(family) if row["name"] == word]
+    name, families = word.split("(", maxsplit=1)[0].strip(), catalog.families
+    found = [row for row in listed if row["name"] == name]
+    found = found or [row for family in families for row in schemes(family) if row["name"] == name]
+    if found and name != word.strip():
+        return [_given(row, word, catalog) for row in found]
     if not found:
         hint = f"list its members with --family {word}" if word in families else "see python -m suite list"
-        raise ValueError(unknown("kind or name", word, [*KINDS, *(row["name"] for row in listed)], hint))
+        raise ValueError(unknown("kind or name", name, [*KINDS, *(row["name"] for row in listed)], hint))
     return found
+
+
+def _given(row: dict[str, Any], word: str, catalog: Catalog) -> dict[str, Any]:
+    """Return the row of a competitor with the values of its fields that an expression gives, and what theory says of it.
+
+    Raises:
+        ValueError: the row is no competitor, or the values make no sense.
+    """
+    if "fields" not in row:
+        raise ValueError(f"the {row['kind']} {row['name']} has no fields to give, got: {word}")
+    made = catalog.parse(row["kind"], word)
+    fields = {name: repr(getattr(made, name)) for name in row["fields"]}
+    module = _properties(row["family"])[0] if row["kind"] == "optimizer" else None
+    said = module.of(made) if module else ""
+    return {**row, "fields": fields, "doc": "\n\n".join(filter(None, [said, row["doc"]]))}
 
 
 def kind_of(word: str) -> str:

@@ -82,7 +82,7 @@ def _measured(catalog: Catalog, entry: Entry) -> tuple[list[Measurement], Except
 def _headline(entry: Entry, measured: int, failed: int, longest: int) -> str:
     """Return one line on a check, cut to the terminal: verdict, name, number of measurements, what it checks."""
     number = counted(measured, "measurement")
-    return cut(f"{'FAILED' if failed else 'ok':<8}{entry.name:<{longest}}  {number:<17}{entry.summary}")
+    return cut(f"{'FAILED' if failed else 'ok':<8}{entry.name:<{longest}}  {number:<18}{entry.summary}")
 
 
 def _store(out: Path | None) -> Store | None:

@@ -89,6 +89,13 @@ def test_noise_is_amplified_as_the_coefficients_say(name):
     assert float(path.square().mean()) == pytest.approx(sgd * noise_variance(RULES[name], 0.25), rel=0.02)
 
 
+@pytest.mark.parametrize("kind", [LinearMultistep, FourPoint, RungeKutta])
+def test_the_step_is_tuned_where_gradient_descent_tunes_its_rate(kind):
+    """h is η in the time of the flow: with another range equal points would be other steps, and the control none."""
+    ranges = [kind.__dataclass_fields__["lr"].metadata["search"] for kind in (kind, Sgd)]
+    assert ranges[0] == ranges[1]
+
+
 @pytest.mark.parametrize(("p", "name"), [(0.5, "nm4"), (1 / 3, "nm4_star")])
 def test_the_family_of_four_points_has_the_named_rules(p, name):
     assert FourPoint(p=p).scheme == RULES[name]
@@ -242,6 +249,11 @@ def test_lookahead_at_alpha_one_is_its_base(base):
 @pytest.mark.parametrize(
     ("kind", "fields", "message"),
     [
+        *(
+            (kind, {"lr": lr}, "lr must be positive")
+            for kind, lr in ((LinearMultistep, -1.0), (FourPoint, 0.0), (Bdf, -0.1))
+        ),
+        *((kind, {"lr": float("nan")}, "lr must be positive") for kind in (RungeKutta, RungeKuttaChebyshev)),
         (RungeKutta, {"order": 5}, "unknown order 5 of runge_kutta; expected one of 2, 3, 4"),
         (RungeKutta, {"batch": "new"}, "unknown batch 'new'"),
         (RungeKuttaChebyshev, {"order": 3}, "unknown order 3 of runge_kutta_chebyshev; expected one of 1, 2"),

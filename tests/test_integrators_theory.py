@@ -101,6 +101,22 @@ def test_noise_variance_is_the_sum_of_squared_responses(name):
     assert noise_variance(known, z) == pytest.approx(squares * z * (2 - z), rel=1e-9)
 
 
+@pytest.mark.parametrize("z", [0.1, 0.5, 1.5])
+def test_noise_variance_of_implicit_rules(z):
+    """Backward Euler by hand, and the others by the sum of squares of the response, divided out as a power series."""
+    assert noise_variance(NAMED["bdf1"], z) == pytest.approx((2 - z) / (2 + z))
+    for name in IMPLICIT:
+        known = NAMED[name]
+        A, B = ([*map(float, some)] + [0.0] * (4 - len(some)) for some in (known.A, known.B))
+        below = np.array([1 + z * float(known.C), *(z * b - a for a, b in zip(A, B, strict=True))])
+        above = np.array([float(known.C), *B])
+        response: list[float] = []
+        for n in range(2000):
+            done = sum(below[j] * response[n - j] for j in range(1, min(n, 4) + 1))
+            response.append(((above[n] if n < len(above) else 0.0) - done) / below[0])
+        assert noise_variance(known, z) == pytest.approx(sum(r * r for r in response) * z * (2 - z), rel=1e-9)
+
+
 def test_noise_of_an_unstable_rule_is_infinite():
     assert noise_variance(NAMED["ab4"], 0.5) == inf
 
@@ -165,8 +181,41 @@ def test_the_best_step_of_many_stages_on_a_small_condition(s, short, long):
 
 def test_the_table_of_schemes_is_listed_with_the_optimizers_of_the_family():
     rows = listing.rows(Catalog(), "integrators")
-    shown = listing.chosen(rows, "optimizers", Catalog().families)
+    shown = listing.chosen(rows, "optimizers", Catalog())
     schemes = {row["name"]: row["summary"] for row in shown if row["kind"] == "scheme"}
     assert len(schemes) == len(table()) == len(NAMED) + 5
-    assert schemes["nm4_star"] == "order 2  C 5/12     β 2        β/gradient 2"
+    assert schemes["nm4_star"] == "order 2  C 5/12     β 2        noise 1.105"
+    assert schemes["leapfrog"].endswith("weakly stable at 0")
+    assert schemes["rkc1"].endswith("β/gradient 9.69248")
     assert {row["kind"] for row in listing.rows(Catalog(), "forward")} & {"scheme"} == set()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "linear_multistep(A=(1.5,-0.5),B=(1,),lr=0.2,lr_is=eta)",
+            "order 1  C 3/2      β 6        noise 0.966 h/η 2  effective step 0.4",
+        ),
+        ("linear_multistep(A=(3,-2),B=(1,))", "unstable at every step  effective step 0.1"),
+        ("four_point(p=0.25)", "order 2  C 1/3      β 1.33333"),
+        ("runge_kutta_chebyshev(s=10)", "β 193.655"),
+    ],
+)
+def test_coefficients_of_your_own_are_analysed(text, said):
+    (row,) = listing.chosen(listing.rows(Catalog()), text, Catalog())
+    assert said in row["doc"].splitlines()[0]
+    assert row["fields"]["lr"] == ("0.2" if "lr=" in text else repr(Catalog().parse("optimizer", text).lr))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("linear_multistep(A=(1,),B=(1,),lr_is=h)", "'h'"),
+        ("nm4_star(h=1)", "scheme nm4_star has no fields"),
+        ("linear_multistp(lr=1)", "did you mean 'linear_multistep'"),
+    ],
+)
+def test_what_cannot_be_listed_is_refused(text, message):
+    with pytest.raises(ValueError, match=message):
+        listing.chosen(listing.rows(Catalog()), text, Catalog())

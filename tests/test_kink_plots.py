@@ -15,7 +15,7 @@ from suite.verify import _row
 
 CHECKS = {
     "kink_catalogue": KinkCatalogue(),
-    "kink_trajectories": KinkTrajectories(steps=20, exact_steps=2),
+    "kink_trajectories": KinkTrajectories(steps=20, exact_steps=2, other_steps=1),
     "zero_rates": ZeroRates(inits=4, compared=1),
 }
 

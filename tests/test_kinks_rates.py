@@ -11,7 +11,9 @@ from baselines.flops import Meter
 from baselines.kinks import arms, kink_trajectories
 from baselines.kinks.counting import Architecture, Layer, digits, hidden_layers, poisson_fit, zeros
 from baselines.kinks.kink_mlp import KinkMlp
+from baselines.kinks.kink_resnet import KinkResnet
 from baselines.kinks.kink_trajectories import KinkTrajectories
+from baselines.kinks.kink_vgg import KinkVgg
 from baselines.kinks.overwrite import relu_overwrite
 from baselines.kinks.relu import relu
 from baselines.kinks.zero_rate import ZeroRate
@@ -126,9 +128,28 @@ def test_an_overwritten_gradient_is_far_from_the_correct_one():
 
 
 def test_paths_are_one_until_a_zero_is_hit():
-    found = {m.quantity: m for m in KinkTrajectories(steps=40, exact_steps=5).run(2)}
+    found = {m.quantity: m for m in KinkTrajectories(steps=40, exact_steps=5, other_steps=10).run(2)}
     assert [m for m in found.values() if not m.passed] == []
     assert found["float64 | s=1 | step=5"].value == 0
+    for name in ("batch_norm", "vgg", "vgg batch_norm", "resnet", "resnet batch_norm"):
+        assert found[f"bfloat16 {name} | control | after=10"].value == 0
+        assert found[f"bfloat16 {name} | apart_before_a_zero"].value == 0
+    apart = [found[f"bfloat16 resnet batch_norm | {arm} | after=10"].value for arm in ("s=1", "overwrite")]
+    assert 0 < apart[0] < apart[1]
+
+
+@pytest.mark.parametrize("network", [KinkVgg(width=2), KinkResnet(width=2)])
+def test_zeros_of_every_activation_are_met(network):
+    """Without weights and biases every activation of every layer is on the kink, on images of four sizes."""
+    module = network.build((1, 8, 8), 10)
+    for p in module.parameters():
+        p.data.zero_()
+    sizes = []
+    for layer in module.modules():
+        if hasattr(layer, "kinks"):
+            layer.register_forward_hook(lambda _, __, out: sizes.append(out.numel()))
+    assert arms.zeros_met(module, torch.rand(3, 1, 8, 8)) == sum(sizes) > 0
+    assert not any(layer._forward_pre_hooks for layer in module.modules())
 
 
 def test_a_path_that_leaves_too_early_is_noticed(monkeypatch):
@@ -140,7 +161,7 @@ def test_a_path_that_leaves_too_early_is_noticed(monkeypatch):
         return network
 
     monkeypatch.setattr(kink_trajectories, "module", started)
-    wrong = {m.quantity for m in KinkTrajectories(steps=3, exact_steps=1).run(0) if not m.passed}
+    wrong = {m.quantity for m in KinkTrajectories(steps=3, exact_steps=1, other_steps=1).run(0) if not m.passed}
     assert {"float64 | apart_before_a_zero", "bfloat16 | apart_before_a_zero", "float64 | s=1 | step=1"} <= wrong
 
 

@@ -92,8 +92,11 @@ def noise_variance(rule: Rule, z: float) -> float:
     source = np.zeros((k, k))
     source[-1, -1] = 1.0
     covariance = np.linalg.solve(np.eye(k * k) - np.kron(step, step), source.ravel()).reshape(k, k)
-    weights = np.array(_ascending(rule)[1][:-1], dtype=float)
-    return float(weights @ covariance @ weights) * z * (2 - z)
+    rho, sigma = (np.array(side, dtype=float) for side in _ascending(rule))
+    polynomial = rho + z * sigma
+    # an implicit rule answers the newest disturbance at once, which the filtered ones before it know nothing of
+    weights = sigma[:-1] - sigma[-1] * polynomial[:-1] / polynomial[-1]
+    return float(sigma[-1] ** 2 + weights @ covariance @ weights) / float(polynomial[-1]) ** 2 * z * (2 - z)
 
 
 def _companions(rule: Rule, z: np.ndarray) -> np.ndarray:

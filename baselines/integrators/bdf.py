@@ -51,6 +51,7 @@ class Bdf(Integrator):
         Raises:
             ValueError: with what is allowed.
         """
+        super().__post_init__()
         if self.rule not in IMPLICIT:
             raise ValueError(f"unknown rule {self.rule!r} of bdf; expected one of {', '.join(IMPLICIT)}")
         check_count("newton", self.newton)

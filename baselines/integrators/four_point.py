@@ -19,7 +19,7 @@ class FourPoint(Multistep):
     A reconstruction of what SGD with a higher-order difference can be; the fields are those of `linear_multistep`.
     """
 
-    lr: float = tunable(0.1, 1e-3, 10.0, log=True)  # h, or η
+    lr: float = tunable(0.1, 1e-4, 10.0, log=True)  # h, or η
     p: float = tunable(1 / 3, 0.05, 0.9)
     start: Literal["rk", "euler", "cold"] = "rk"
     lr_is: Literal["heff", "eta"] = "heff"
@@ -30,6 +30,7 @@ class FourPoint(Multistep):
         Raises:
             ValueError: with what is allowed.
         """
+        super().__post_init__()
         check_words("four_point", self.start, self.lr_is)
         check_between("p", self.p, 0, 1)
 

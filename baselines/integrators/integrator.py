@@ -18,6 +18,15 @@ class Integrator(Optimizer):
     if TYPE_CHECKING:
         lr: float
 
+    def __post_init__(self) -> None:
+        """Refuse a step backwards in time.
+
+        Raises:
+            ValueError: the learning rate is not positive.
+        """
+        if not self.lr > 0:
+            raise ValueError(f"lr must be positive: {self.lr}")
+
     @property
     def effective_step(self) -> float:
         """Time h of the flow that a step covers, at full rate."""

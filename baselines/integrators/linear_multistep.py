@@ -39,7 +39,7 @@ class LinearMultistep(Multistep):
       is nothing but its start, and "rk" asks for several gradients each time. Such rules want a constant rate or few steps.
     """
 
-    lr: float = tunable(0.1, 1e-3, 10.0, log=True)  # h, in time of the gradient flow, or η
+    lr: float = tunable(0.1, 1e-4, 10.0, log=True)  # h, in time of the gradient flow, or η
     rule: RuleName = "ab2"
     start: Literal["rk", "euler", "cold"] = "rk"
     lr_is: Literal["heff", "eta"] = "heff"  # "heff": lr is the effective step h = η ΣB/(1 + Σ_j jA_j); "eta": it is η itself
@@ -52,6 +52,7 @@ class LinearMultistep(Multistep):
         Raises:
             ValueError: with what is known, or what the weights must satisfy.
         """
+        super().__post_init__()
         if self.rule not in RULES:
             raise ValueError(f"unknown rule {self.rule!r} of linear_multistep; expected one of {', '.join(RULES)}")
         check_words("linear_multistep", self.start, self.lr_is)

@@ -122,6 +122,9 @@ def advance(rule: Recursion, eta: float, oracle: Oracle, params: Params, state: 
         state: increments d_t = θ_t − θ_{t−1}, gradients and step lengths, as many as the rule looks back to.
     """
     h = eta * rule.time_scale
+    if not h:  # a schedule that begins or ends at zero: nothing moves, and there is no past to integrate from
+        gradient(oracle, params, list(params.values()))
+        return dict(params), empty_history()
     if any(h != past for past in state["steps"]) and not rule.has_own_step:
         state = _rescaled(state, h) if rule.rescales and all(state["steps"]) else empty_history()
     if rule.start is not None and len(state["steps"]) < rule.memory:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from math import inf
 
+from baselines.integrators.coefficients import RuleName
+
 Row = tuple[int, str, bool, float, float]
 
 # rule: order, error constant C/σ(1), zero-stable, largest parasitic root, β; derived from the order conditions
@@ -51,6 +53,34 @@ CHEBYSHEV: dict[tuple[int, int, float], tuple[float, float | None]] = {
     (2, 5, 2 / 13): (16.60280, 0.417761), (2, 10, 2 / 13): (64.73812, 0.411183),
 }  # fmt: skip
 LOOKAHEAD = {5: 1 + 3**0.2, 6: 2.0}  # k: β for α = 1/2
+
+# scheme: error at time 1 on x' = −(x³ + x), x(0) = 1.2, by the number of steps; multistep rules start with "rk4"
+ERRORS_AT = (40, 80, 160, 320)
+GLOBAL_ERRORS: dict[str, tuple[float, float, float, float]] = {
+    "ab1": (9.02e-3, 4.47e-3, 2.22e-3, 1.11e-3), "ab2": (8.24e-4, 2.07e-4, 5.17e-5, 1.29e-5),
+    "ab3": (1.36e-4, 1.77e-5, 2.27e-6, 2.87e-7), "ab4": (3.17e-5, 2.24e-6, 1.49e-7, 9.64e-9),
+    "nm4": (1.19e-3, 3.14e-4, 8.06e-5, 2.04e-5), "nm4_star": (7.35e-4, 1.95e-4, 5.02e-5, 1.27e-5),
+    "nm5": (5.61e-5, 8.37e-6, 1.12e-6, 1.45e-7), "bdf2_explicit": (1.78e-2, 8.86e-3, 4.43e-3, 2.21e-3),
+    "sbdf2": (1.37e-3, 3.37e-4, 8.36e-5, 2.08e-5), "leapfrog": (1.65e-3, 2.71e-4, 4.57e-5, 8.40e-6),
+    "rk2": (1.31e-4, 3.25e-5, 8.07e-6, 2.01e-6), "rk3": (1.34e-6, 1.50e-7, 1.79e-8, 2.18e-9),
+    "rkc1": (6.05e-3, 3.00e-3, 1.49e-3, 7.45e-4), "rkc2": (1.65e-4, 4.00e-5, 9.83e-6, 2.44e-6),
+}  # fmt: skip
+# rule: slope from 160 to 320 steps after an Euler start
+EULER_SLOPES: dict[RuleName, float] = {
+    "ab1": 1.00, "ab2": 2.00, "ab3": 2.02, "ab4": 1.99, "nm4": 2.00, "nm4_star": 1.85, "nm5": 2.01, "bdf2_explicit": 1.01,
+    "sbdf2": 2.00, "leapfrog": 2.00,
+}  # fmt: skip
+
+# rule: training loss of a small classifier by effective step, the median of three seeds, infinite where training diverged
+CLASSIFIER_STEPS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
+CLASSIFIER: dict[RuleName, tuple[float, ...]] = {
+    "ab1": (0.878, 0.314, 0.135, 0.067, 0.036, 37.8), "ab2": (0.875, 0.313, 0.135, 0.070, 0.045, 47.5),
+    "ab3": (0.875, 0.317, 0.142, 0.085, 24.5, 49.6), "ab4": (0.878, 0.356, 0.304, 14.4, 54.7, 124.0),
+    "nm4": (0.875, 0.314, 0.139, 0.081, 0.317, 54.9), "nm4_star": (0.875, 0.313, 0.136, 0.069, 0.048, 45.8),
+    "nm5": (0.893, 0.433, 0.516, 16.2, 79.6, 147.0), "bdf2_explicit": (0.881, 0.314, 0.136, 0.067, 0.035, 31.5),
+    "sbdf2": (0.875, 0.313, 0.135, 0.068, 0.040, 46.4), "heavy_ball": (0.930, 0.324, 0.135, 0.064, 0.026, 0.009),
+    "leapfrog": (3.82, 31.2, 79.2, 191.0, 488.0, 596.0), "look_ahead_4": (inf, inf, inf, inf, inf, inf),
+}  # fmt: skip
 
 # κ: cost of a method per gradient, over that of gradient descent, each with its best step on spectra in [1/κ, 1]. Every step
 # up to β counts. At κ = 10 the best one of s stages of order one is h ≈ 2.9 for all s, far below β where s is large; with

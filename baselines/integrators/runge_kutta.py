@@ -27,7 +27,7 @@ class RungeKutta(Integrator):
     with "fresh" every further stage sees a new one, which costs s times the data and averages the noise.
     """
 
-    lr: float = tunable(0.1, 1e-3, 10.0, log=True)  # h, in time of the gradient flow
+    lr: float = tunable(0.1, 1e-4, 10.0, log=True)  # h, in time of the gradient flow
     order: Literal[2, 3, 4] = 4
     batch: Literal["same", "fresh"] = "same"
 
@@ -37,6 +37,7 @@ class RungeKutta(Integrator):
         Raises:
             ValueError: with those that there are.
         """
+        super().__post_init__()
         for name, value, allowed in (("order", self.order, (2, 3, 4)), ("batch", self.batch, BATCHES)):
             if value not in allowed:
                 raise ValueError(f"unknown {name} {value!r} of runge_kutta; expected one of {', '.join(map(str, allowed))}")

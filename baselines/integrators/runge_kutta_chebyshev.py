@@ -28,7 +28,7 @@ class RungeKuttaChebyshev(Integrator):
     `eps` damps: without it the step has no damping at s − 1 curvatures. `batch` is that of `runge_kutta`.
     """
 
-    lr: float = tunable(0.5, 1e-2, 100.0, log=True)  # h, in time of the gradient flow
+    lr: float = tunable(0.5, 1e-3, 100.0, log=True)  # h, in time of the gradient flow
     s: int = 5  # stages, gradients a step
     order: Literal[1, 2] = 1
     eps: float | None = None  # damping ε; None: 0.05 of order one, 2/13 of order two
@@ -40,6 +40,7 @@ class RungeKuttaChebyshev(Integrator):
         Raises:
             ValueError: with those that there are.
         """
+        super().__post_init__()
         for name, value, allowed in (("order", self.order, tuple(DAMPING)), ("batch", self.batch, BATCHES)):
             if value not in allowed:
                 words = ", ".join(map(str, allowed))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -11,19 +12,21 @@ from torch.nn import functional as F
 from baselines.contract import Measurement
 from baselines.kinks.counting import digits
 from baselines.kinks.kink_mlp import KinkMlp
+from baselines.kinks.kink_resnet import KinkResnet
+from baselines.kinks.kink_vgg import KinkVgg
 
-SEPARATION = 100.0  # of the defect's effect from that of the choice: 10³ to 10⁵ in the median, less on one point
+Kinky = KinkMlp | KinkVgg | KinkResnet
+SMALL = KinkMlp(width=64, depth=3)
+SEPARATION = 1e3  # of the defect's effect from that of the choice, in the median; 10³ to 10⁵ were measured
 INSPECTED = 10  # points without zeros whose gradients are compared all the same
 
 
-def module(
-    seed: int, dtype: torch.dtype, *, width: int = 64, depth: int = 3, s: float = 0.0, overwrite: bool = False
-) -> nn.Module:
-    """Return a `kink_mlp` for digits with the initialisation of `seed`, the same for all arms."""
-    network = KinkMlp(width=width, depth=depth, s=s, activation="relu_overwrite" if overwrite else "relu")
+def module(seed: int, dtype: torch.dtype, *, network: Kinky = SMALL, s: float = 0.0, overwrite: bool = False) -> nn.Module:
+    """Return a network for digits, (samples, 64) or images, with the initialisation of `seed`, the same for all arms."""
+    arm = replace(network, s=s, activation="relu_overwrite" if overwrite else "relu")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return network.build((64,), 10).to(dtype)
+        return arm.build((1, 8, 8), 10).to(dtype)
 
 
 def gradient(network: nn.Module, x: Tensor, y: Tensor) -> Tensor:
@@ -34,12 +37,17 @@ def gradient(network: nn.Module, x: Tensor, y: Tensor) -> Tensor:
 
 @torch.no_grad()
 def zeros_met(network: nn.Module, x: Tensor) -> int:
-    """Return how many zeros enter the activations of a `kink_mlp` on `x`."""
-    count = 0
-    for layer in network:  # type: ignore[attr-defined]
-        count += int((x == 0).sum()) if hasattr(layer, "kinks") else 0
-        x = layer(x)
-    return count
+    """Return how many zeros enter the activations of a network on `x`."""
+    counts: list[int] = []
+    hooks = [
+        layer.register_forward_pre_hook(lambda _, inputs: counts.append(int((inputs[0] == 0).sum())))
+        for layer in network.modules()
+        if hasattr(layer, "kinks")
+    ]
+    network(x)
+    for hook in hooks:
+        hook.remove()
+    return sum(counts)
 
 
 def gradient_differences(seeds: range, batch: int, dtype: torch.dtype = torch.bfloat16) -> Iterator[Measurement]:

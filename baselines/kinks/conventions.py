@@ -54,6 +54,11 @@ def _pair(program: Callable[[Tensor, Tensor], Tensor], x: Tensor) -> Tensor:
     return program(x[0], x[1])
 
 
+def _second(program: Callable[[Tensor], Tensor], value: float, *point: float) -> Convention:
+    """Return the same in the last entry of the point: what the first one leaves."""
+    return _same(lambda x: program(x.flip(0)), value, *point)
+
+
 _SLACK = 1e-12  # relative: of the constants of selu and rrelu
 _CLAMP = partial(torch.clamp, min=0.0, max=1.0)
 _SELU = 1.0507009873554805 * 1.6732632423543772  # the slope on the left, larger than that on the right
@@ -115,6 +120,10 @@ CONVENTIONS = {
     ),
     "hinge_embedding_loss": Convention(lambda x: F.hinge_embedding_loss(x, -_one(x)), (1.0,), -1.0, 0.0),
     "maximum_as_relu": _same(partial(_pair, lambda x, y: torch.relu(x - y) + y), 0.0, 0.0, 0.0),
+    "maximum_as_relu_y": _second(partial(_pair, lambda x, y: torch.relu(x - y) + y), 1.0, 0.0, 0.0),
+    "minimum_as_maximum_y": _second(partial(_pair, lambda x, y: x - torch.maximum(x, y)), -0.5, 0.0, 0.0),
+    "maximum_y": _second(partial(_pair, torch.maximum), 0.5, 0.0, 0.0),
+    "max_pool1d_last": _second(lambda x: F.max_pool1d(x[None], 4), 0.0, 0.0, 0.0, 0.0, 0.0),
     "minimum_as_maximum": _same(partial(_pair, lambda x, y: x - torch.maximum(x, y)), 0.5, 0.0, 0.0),
     "maximum_plus_minimum": _same(partial(_pair, lambda x, y: torch.maximum(x, y) + torch.minimum(x, y)), 1.0, 0.0, 0.0),
 }

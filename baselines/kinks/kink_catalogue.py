@@ -9,15 +9,15 @@ import torch
 
 from baselines.contract import Check, Measurement
 from baselines.kinks.conventions import MEASURED, derivative
-from baselines.kinks.programs import CATALOGUE
+from baselines.kinks.programs import CATALOGUE, slopes
 from baselines.kinks.verdicts import neighbours, verdict
 
 
 class KinkCatalogue(Check):
     """Three verdicts on each program: is the gradient in the B-, the limiting, the Clarke subdifferential?
 
-    They must be the recorded ones of the installed version of PyTorch, where one is recorded. Between the recorded versions
-    they differ in programs that call `clamp`, and in no other.
+    They, the derivative and the one-sided slopes must be as recorded for the installed version of PyTorch, where they are.
+    Between the recorded versions verdicts differ in programs that call `clamp`, and in no other.
     """
 
     def run(self, seed: int) -> Iterator[Measurement]:
@@ -25,11 +25,11 @@ class KinkCatalogue(Check):
         column = next((column for prefix, column in MEASURED.items() if torch.__version__.startswith(prefix)), None)
         for name, entry in CATALOGUE.items():
             found = derivative(entry.program, entry.point)
-            yield Measurement(f"{name} | ad", float(found[0]))
-            if len(entry.point) == 1:
-                left, right = neighbours(entry.program, entry.point)[:, 0].tolist()
-                yield Measurement(f"{name} | left", left)
-                yield Measurement(f"{name} | right", right)
+            sides = neighbours(entry.program, entry.point)[:, 0].tolist() if len(entry.point) == 1 else []
+            known = slopes(name, column)
+            for number, (part, value) in enumerate(zip(("ad", "left", "right"), [float(found[0]), *sides], strict=False)):
+                bounds = (known[number],) * 2 if known else (-inf, inf)
+                yield Measurement(f"{name} | {part}", value, *bounds)
             recorded = getattr(entry, column) if column else None
             judged = verdict(entry.program, entry.point, found)
             for kind, holds in judged._asdict().items():

@@ -90,3 +90,25 @@ CATALOGUE = {
     "abs-relu(x)-relu(-x) (=0)": _at(lambda x: x.abs() - _both_sides(x), YES),
     "max(x,-x)-abs (=0)": _at(lambda x: torch.maximum(x, -x) - x.abs(), YES),
 }
+
+# What differentiation gives and the one-sided slopes, where they were measured; the derivative of programs in several
+# variables is that in the first. Programs with clamp had -1 in PyTorch 2.13.
+SLOPES: dict[str, tuple[float, float, float] | tuple[float]] = {
+    "relu(x)-relu(-x) (=x)": (0.0, 1.0, 1.0), "relu2-relu (=0)": (1.0, 0.0, 0.0),
+    "x+100(relu2-relu) (=x)": (101.0, 1.0, 1.0), "abs(x)-2relu(x)+x (=0)": (1.0, 0.0, 0.0),
+    "hardtanh-clamp (=0)": (0.0, 0.0, 0.0), "relu6-clamp (=0)": (0.0, 0.0, 0.0),
+    "relu6-relu+relu(x-6) (=0)": (-1.0, 0.0, 0.0), "max_pool1d(x,0)-relu (=0)": (1.0, 0.0, 0.0), "-abs": (0.0, 1.0, -1.0),
+    "-(relu(x)+relu(-x))": (0.0, 1.0, -1.0), "-maximum(x,0)": (-0.5, 0.0, -1.0), "-relu3": (-0.5, 0.0, -1.0),
+    "-maximum(x,y)": (-0.5,), "-amax": (-0.25,), "abs": (0.0, -1.0, 1.0), "relu(x)+relu(-x)": (0.0, -1.0, 1.0),
+    "maximum(x,0)": (0.5, 0.0, 1.0), "abs-relu(x)-relu(-x) (=0)": (0.0, 0.0, 0.0), "max(x,-x)-abs (=0)": (0.0, 0.0, 0.0),
+}  # fmt: skip
+
+
+def slopes(name: str, column: str | None) -> tuple[float, ...]:
+    """Return derivative, left and right slope of a program as recorded for `old` or `new` PyTorch; empty if nobody did.
+
+    >>> slopes("relu6-clamp (=0)", "old"), slopes("relu", "new")
+    ((-1.0, 0.0, 0.0), ())
+    """
+    found = SLOPES.get(name, ()) if column else ()
+    return (-1.0, *found[1:]) if found and column == "old" and "clamp" in name else found

@@ -18,6 +18,14 @@ ERRORS = 4.0  # standard errors of a share within which it must be, but for
 SPREAD = 0.02  # as rates vary between initialisations, more points are without zeros than one rate for all leaves
 BASE = 64 * 64 * 3  # weights that `inits` refers to; larger networks get fewer initialisations, at equal cost
 
+# Rates that were measured with many more initialisations, by precision and whether the bias is fused; they vary with size.
+RATES = {
+    ("float64", True): (0.0, 0.0), ("float64", False): (0.0, 0.0), ("float32", True): (3e-9, 1.35e-8),
+    ("float16", True): (2.3e-7, 3.9e-7), ("bfloat16", True): (5e-7, 2.9e-6), ("float16", False): (5e-5, 9e-5),
+    ("bfloat16", False): (4e-4, 7e-4),
+}  # fmt: skip
+BEYOND = 1.5  # factor beyond them that an interval may lie apart
+
 PRECISIONS = [
     Architecture(dtype, fused=fused)
     for dtype in (torch.float64, torch.float32, torch.float16, torch.bfloat16)
@@ -35,9 +43,10 @@ class ZeroRates(Check):
 
     A point is an initialisation and some minibatches, N evaluations of a ReLU; with a zero rate r per evaluation the share
     of points with a zero is 1 - exp(-rN) if zeros are independent. In float32 and float64 `inits` initialisations show few
-    zeros or none: the interval of the rate says how few. Zeros in the first layer are counted apart: grey levels are short
-    numbers, whose products cancel more often. In bfloat16, points with zeros are then differentiated: s = 0
-    against s = 1, with the correct backward pass and with the overwriting one; points without must not differ.
+    zeros or none: the interval of the rate says how few. It must meet the rates that larger counts have found. Zeros in the
+    first layer are counted apart: grey levels are short numbers, whose products cancel more often. In bfloat16, points with
+    zeros are then differentiated: s = 0 against s = 1, with the correct backward pass and with the overwriting one; points
+    without must not differ.
     """
 
     inits: int = 60  # of 64 × 3; larger networks get fewer
@@ -68,10 +77,10 @@ def _rates(architecture: Architecture, layers: Tensor) -> Iterator[Measurement]:
         fit = poisson_fit(points, group * evaluations)
         if group == 1:
             # continuous numbers of 53 bits: a zero in 10^7 evaluations would be an error of the count
-            high = 0.0 if architecture.dtype == torch.float64 else 1e-2
-            yield Measurement(f"{architecture} | rate", fit.rate, 0.0, high)
-            yield Measurement(f"{architecture} | rate_low", fit.low)
-            yield Measurement(f"{architecture} | rate_high", fit.high)
+            least, most = RATES.get((str(architecture).split()[0], architecture.fused), (0.0, 1e-2))
+            yield Measurement(f"{architecture} | rate", fit.rate, 0.0, 0.0 if architecture.dtype == torch.float64 else 1e-2)
+            yield Measurement(f"{architecture} | rate_low", fit.low, 0.0, BEYOND * most)
+            yield Measurement(f"{architecture} | rate_high", fit.high, least / BEYOND)
             yield Measurement(f"{architecture} | dispersion", fit.dispersion)
             yield Measurement(f"{architecture} | p", fit.p, 0.0, 1.0)
         slack = SPREAD + ERRORS * fit.error + 1 / len(points)
