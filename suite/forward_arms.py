@@ -22,6 +22,7 @@ METHODS = (  # without a subspace, or with one that is fixed; at η = 1 `fomoh` 
 )  # fmt: skip
 SUBSPACE_METHODS = ("fgd", "multi_tangent", "fomoh_kd", "fomoh_kd_safe", "subspace_gauss_newton")
 SUBSPACES = (2, 5, 10)
+DECAYING = ("fomoh_kd(K=2)", "fomoh_kd(K=10)")  # at a cosine schedule too
 SEVERAL = Search(1e-4, 1.0, log=True)
 AT_DEPTHS = ("digits", "breast_cancer", "wine", "diabetes", "peaks", "swiss_roll", "sine_mix")  # memory knows no chance
 DEPTHS = (2, 4, 8, 16, 32, 64)  # where forward mode may begin to save memory
@@ -38,6 +39,8 @@ def forward_arms(catalog: Catalog, task: Task, subspaces: Sequence[int]) -> Iter
         [catalog.parse("optimizer", text) for text in texts],
     )
     yield from (_searched(cell) for cell in tuned([task], networks, optimizers, seeds=8, tune=6) if _fits_method(cell))
+    decaying = [catalog.parse("optimizer", text) for text in DECAYING]
+    yield from (replace(cell, schedule="cosine") for cell in tuned([task], networks, decaying, seeds=8, tune=6))
 
 
 def at_depths(catalog: Catalog) -> Iterator[Cell]:

@@ -35,17 +35,21 @@ def plain_network(catalog: Catalog, task: Task) -> Network:
 
 
 def layer_arms(
-    catalog: Catalog, task: Task, alphas: Sequence[float], ordinary_inputs: Collection[float] = ()
+    catalog: Catalog,
+    task: Task,
+    alphas: Sequence[float],
+    ordinary_inputs: Collection[float] = (),
+    only: Collection[str] = (),
 ) -> list[Network]:
     """Return the fractional twins of a task's plain network, by mode and order, and once at order 1.
 
-    At the orders in `ordinary_inputs` each comes with an ordinary gradient of the input too.
+    At the orders in `ordinary_inputs` each comes with an ordinary gradient of the input too; `only` restricts the modes.
     """
     plain = plain_network(catalog, task)
     shape = {name: getattr(plain, name) for name in ("width", "depth", "activation") if hasattr(plain, name)}
     first = replace(catalog.parse("network", SHAPED[name_of(plain)]), **shape)
     found = [replace(first, alpha=1.0)]
-    for mode in modes(catalog):
+    for mode in only or modes(catalog):
         for alpha in (alpha for alpha in alphas if alpha != 1):
             found += [
                 replace(first, mode=mode, alpha=alpha, frac_input=x)

@@ -110,7 +110,8 @@ def fractional_small(catalog: Catalog) -> Iterator[Cell]:
     cells: list[Cell] = []
     for task in [catalog.parse("task", name) for name in FRACTIONAL_SMALL_TASKS]:
         first, bases = reference(catalog, task), [catalog.parse("optimizer", base) for base in arms.BASES]
-        layers = [arms.plain_network(catalog, task), *arms.layer_arms(catalog, task, (0.5, 0.9))]
+        layers = [arms.plain_network(catalog, task), *arms.layer_arms(catalog, task, (0.5, 0.9), (0.5, 0.9))]
+        layers += arms.layer_arms(catalog, task, (0.95, 0.99), only=("power",))
         cells += _compared([task], [first, *layers], bases)
         cells += _compared([task], [first], list(arms.optimizer_arms(catalog, "sgd", (0.9,), without=arms.WHOLE)))
         cells += _compared([task], [first], list(arms.optimizer_arms(catalog, "adam", (0.9,), arms.MAIN)))

@@ -62,18 +62,27 @@ def _properties(family: str) -> tuple[Any, Path]:
 
 def claims() -> list[dict[str, Any]]:
     """Return one row for each claim about a family: what it says, and how results decide on it."""
-    books = {path: tomllib.loads(path.read_text(encoding="utf-8")) for path in sorted(CLAIMS.glob("*.toml"))}
-    return [
-        {
-            "kind": "claim", "name": claim["name"], "family": book["family"], "summary": claim["sentence"],
-            "path": str(path.relative_to(ROOT)), "number": claim["number"], "comparison": claim["comparison"],
-            "margin": claim["margin"], "control": claim["control"], "grid": claim["grid"],
-            "doc": f"{claim['sentence']}.\n\nbeside     {claim['control']}\ndecided    {claim['comparison']}, margin "
-                   f"{claim['margin']:g}\ngrid       {claim['grid']}"
-                   f"\nquery      {path.relative_to(ROOT)}, name = {claim['name']}",
-        }
-        for path, book in books.items() for claim in book["claim"]
-    ]  # fmt: skip
+    found = []
+    for path in sorted(CLAIMS.glob("*.toml")):
+        book = tomllib.loads(path.read_text(encoding="utf-8"))
+        common = {"kind": "claim", "family": book["family"], "path": str(path.relative_to(ROOT))}
+        for claim in ({"over": "tasks", "lacks": "", "paper": book["paper"], **claim} for claim in book["claim"]):
+            shown = {name: value for name, value in claim.items() if name not in ("sentence", "sql")}
+            found.append({**common, **shown, "summary": claim["sentence"], "doc": _told(claim, common["path"])})
+    return found
+
+
+def _told(claim: dict[str, Any], path: str) -> str:
+    """Return what `list NAME` says of a claim below the name of its file."""
+    is_certificate = claim["comparison"] == "certificate"
+    compared = f"{claim['comparison']}, margin {claim['margin']:g}, over {claim['over']}"
+    lines = {
+        "paper": claim["paper"], "beside": claim["control"],
+        "decided": "each measurement by itself" if is_certificate else compared,
+        "grid": claim["grid"] + (", needs " if claim["grid"] == "none" else " ") * bool(claim["lacks"]) + claim["lacks"],
+        "query": f"{path}, name = {claim['name']}",
+    }  # fmt: skip
+    return "\n".join([f"{claim['sentence']}.", "", *(f"{label:<11}{text}" for label, text in lines.items())])
 
 
 def chosen(listed: list[dict[str, Any]], word: str, catalog: Catalog) -> list[dict[str, Any]]:

@@ -23,7 +23,7 @@ OTHERS = (
     "resnet(h='one')", "h1_dnn", "h1_dnn(J='J2')", "midpoint(width=23)", "leapfrog", "revnet(width=22)", "momentum_resnet",
     "lm_resnet", "neural_ode", "hamiltonian(levels=3)", "resnet(smoothness=0.0005)",
 )  # fmt: skip
-FEW = ("resnet", "antisymmetric(width=23)", "hamiltonian", "hamiltonian_two_layer(width=22)")
+FEW = ("resnet", "resnet_sn", "antisymmetric(width=23)", "hamiltonian", "hamiltonian_two_layer(width=22)")
 DEEP = ("resnet", "antisymmetric(width=23)", "hamiltonian", "mlp(width=16)")
 STARTING = (
     "resnet", "antisymmetric(gamma=0.0)", "antisymmetric(gamma=0.0,integrator='rk4')", "antisymmetric", "h1_dnn",
