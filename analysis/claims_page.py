@@ -22,7 +22,11 @@ def claims_blocks(runs: Mapping[str, duckdb.DuckDBPyConnection]) -> list[str]:
     """
     if not runs:
         return ["## Claims", "None is judged: no run has numbers that are comparable."]
-    judged = judged_over(runs)
+    return verdict_blocks(judged_over(runs))
+
+
+def verdict_blocks(judged: list[Verdict]) -> list[str]:
+    """Return verdicts on all claims as blocks of Markdown."""
     there = [verdict for verdict in judged if verdict.repetitions]
     blocks = ["## Claims", _counted(there, len(judged))]
     if there:

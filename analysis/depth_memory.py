@@ -14,10 +14,9 @@ REFERENCE = "sgd"  # backpropagation without a state of its own
 
 
 def depth_memory(connection: duckdb.DuckDBPyConnection) -> list[str]:
-    """Return the section as blocks of Markdown; none where no network ran at several depths for its memory."""
+    """Return the section as blocks of Markdown, but its heading; none where no network ran at several depths for memory."""
     rows = connection.sql(question("depth_memory")).df().groupby("network")
-    blocks = [block for network, found in rows for block in _one(str(network), found)]
-    return ["## Memory over depth", *blocks] if blocks else []
+    return [block for network, found in rows for block in _one(str(network), found)]
 
 
 def begins(depths: list[int], ratios: list[float]) -> int | None:

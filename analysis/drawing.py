@@ -29,6 +29,7 @@ _LETTERS = "#20242c"
 
 # sections with figures
 OVER_TASKS, PER_TASK, TUNING, COSTS, COVERAGE = "Over tasks", "Per task", "Tuning", "Costs", "Coverage"
+SYSTEMS, FLOW, KINKS = "Networks as dynamical systems", "Integrators of the gradient flow", "Derivatives at kinks"
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from analysis.drawing import COLOURS, STYLE, Drawing
+from analysis.drawing import COLOURS, FLOW, STYLE, Drawing
 from analysis.views import question
 
-SECTION = "Integrators of the gradient flow"
 FAMILIES: dict[str, tuple[str, ...]] = {  # the schemes of each panel, of their names in the checks
     "Adams–Bashforth": ("ab1", "ab2", "ab3", "ab4", "ab5"),
     "differences of four and five points": ("ab1", "nm4", "nm4_star", "nm5", "four_point"),
@@ -38,18 +37,18 @@ def integrator_figures(connection: duckdb.DuckDBPyConnection) -> list[Drawing]:
     edges, orders, flow = stability(connection), errors(connection), connection.sql(question("flow_distance")).df()
     found = []
     if len(edges):
-        found += [Drawing("integrator-stability", SECTION, stability_figure(edges),
+        found += [Drawing("integrator-stability", FLOW, stability_figure(edges),
                   "Edges of the regions of stability in the complex plane of step times curvature, by scheme",
                   "How long a step may be. A scheme is stable for those products of step h and curvature λ that its curve "
                   "encloses, from 0 (+) to the right; the farther it reaches, the longer the step.",
                   ("integrator_checks",))]  # fmt: skip
     if len(orders):
-        found += [Drawing("integrator-order", SECTION, order_figure(orders),
+        found += [Drawing("integrator-order", FLOW, order_figure(orders),
                   "Error at time 1 on a problem of known solution against the step, by scheme, with slopes of orders",
                   "How much a shorter step helps: a scheme of order p has errors parallel to the grey line of that power "
                   "of h.", ("integrator_checks",))]  # fmt: skip
     if len(flow):
-        found += [Drawing("integrator-flow", SECTION, flow_figure(flow),
+        found += [Drawing("integrator-flow", FLOW, flow_figure(flow),
                   "Distance of training to the gradient flow at time 1 against the step, one line a rule",
                   "How closely training follows the gradient flow: distance at time 1, lines through medians over seeds, a "
                   "dot a seed, grey lines for first and second order.", ("flow_distance",))]  # fmt: skip

@@ -12,12 +12,11 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.drawing import COLOURS, STYLE, Drawing
+from analysis.drawing import COLOURS, KINKS, STYLE, Drawing
 from analysis.tables import markdown, number
 from analysis.views import question
 
 _SIZE = 3.7, 3.0  # inches of a panel
-SECTION = "Derivatives at kinks"
 _SQL = "kink_checks"
 VERDICTS = ("b", "limiting", "clarke")
 _VOLUME = "Share of points with an exact zero before a ReLU against the number of ReLUs, and the Poisson law"
@@ -38,9 +37,9 @@ def kink_figures(connection: duckdb.DuckDBPyConnection) -> list[Drawing]:
     zeros, parted = volume(connection), paths(connection)
     found = []
     if not zeros.empty:
-        found += [Drawing("kink-volume", SECTION, volume_figure(zeros), _VOLUME, _VOLUME_CAPTION, (_SQL,))]
+        found += [Drawing("kink-volume", KINKS, volume_figure(zeros), _VOLUME, _VOLUME_CAPTION, (_SQL,))]
     if not parted.empty:
-        found += [Drawing("kink-paths", SECTION, paths_figure(parted), _PATHS, _PATHS_CAPTION, (_SQL,))]
+        found += [Drawing("kink-paths", KINKS, paths_figure(parted), _PATHS, _PATHS_CAPTION, (_SQL,))]
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from typing import Any
 
 import duckdb
@@ -46,15 +47,18 @@ _DECADE = 10.0  # losses that span more get a logarithmic axis
 Styles = dict[str, dict[str, Any]]  # by label: colour and dashes of its line
 
 
-def all_figures(connection: duckdb.DuckDBPyConnection, cells: pd.DataFrame) -> list[Drawing | Omission]:
+def all_figures(
+    connection: duckdb.DuckDBPyConnection, cells: pd.DataFrame, unranked: Collection[str] = ()
+) -> list[Drawing | Omission]:
     """Return the figures that compare methods, over tasks, within them and in tuning; a method looks the same in all.
 
     Args:
         connection: of the run.
         cells: of `leaderboard.cells`, with at least one row.
+        unranked: methods that the text does not rank.
     """
     named = cells.assign(label=_labels(cells))
-    styles, board = palette(named), leaderboard.board(named)
+    styles, board = palette(named), leaderboard.board(named, unranked)
     found = [_ranks(named), *ranking_plots.ranking_figures(connection, named, board, styles)]
     found += cost_plots.cost_figures(named, board, styles)
     found += _curves(connection, named, styles)

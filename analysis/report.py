@@ -41,29 +41,33 @@ def write_report(runs: Mapping[str, duckdb.DuckDBPyConnection] | duckdb.DuckDBPy
     Raises:
         ValueError: no run at all.
     """
-    from analysis.webpage import html_page
-
     named = runs if isinstance(runs, Mapping) else {"": runs}
     if not named:
         raise ValueError("there is no run to report; give at least one")
     folder = Path(to)
     folder.mkdir(parents=True, exist_ok=True)
     found = [results(connection, name if len(named) > 1 else "") for name, connection in named.items()]
-    figures = {run.name: _figures(run) for run in found}
-    written = [path for run in found for path in save(figures[run.name], folder, _prefix(run))]
-    text, page, web = _page(found, figures), folder / "leaderboard.md", folder / "index.html"
+    figures = {run.name: figures_of(run) for run in found}
+    written = [path for run in found for path in save(figures[run.name], folder, prefix(run))]
+    return [*write_pages(_page(found, figures), found, folder), *written]
+
+
+def write_pages(text: str, found: Sequence[Results], folder: Path) -> list[Path]:
+    """Write a text as `leaderboard.md` and, with the figures of the folder inside, as `index.html`; return both paths."""
+    from analysis.webpage import html_page
+
+    page, web = folder / "leaderboard.md", folder / "index.html"
     page.write_text(text, encoding="utf-8")
-    named_families = (zip(run.cells["method"], run.cells["family"], strict=True) for run in found)
-    families = {method: family for pairs in named_families for method, family in pairs}
-    web.write_text(html_page(text, folder, families), encoding="utf-8")
-    return [page, web, *written]
+    pairs = (zip(run.cells["method"], run.cells["family"], strict=True) for run in found)
+    web.write_text(html_page(text, folder, {method: family for each in pairs for method, family in each}), encoding="utf-8")
+    return [page, web]
 
 
-def _figures(run: Results) -> list[Drawing | Omission]:
+def figures_of(run: Results) -> list[Drawing | Omission]:
     """Draw the figures of a run."""
     from analysis import plots
 
-    drawn = plots.all_figures(run.connection, run.cells) if len(run.cells) else []
+    drawn = plots.all_figures(run.connection, run.cells, run.certificates.failed) if len(run.cells) else []
     return [*drawn, *family_figures(run.connection)]
 
 
@@ -72,18 +76,18 @@ def _page(found: Sequence[Results], figures: Mapping[str, Sequence[Drawing | Omi
     one = found[0] if len(found) == 1 else None
     blocks = ["# Leaderboard"]
     blocks += [finding(one)] if one else ["\n".join(f"- **{run.name}**: {finding(run)}" for run in found)]
-    blocks += [_named(run, warning) for run in found for warning in _warnings(run)]
+    blocks += [_named(run, warning) for run in found for warning in warnings(run)]
     blocks += claims_blocks({run.name: run.connection for run in found if not run.refused})
     for run in found:
         sections = _sections(run, figures[run.name])
-        blocks += sections if one else [f"## {run.name}", *(_inside(run, block) for block in sections)]
+        blocks += sections if one else [f"## {run.name}", *(inside(run, block) for block in sections)]
     return "\n\n".join(blocks) + "\n"
 
 
-def _warnings(run: Results) -> list[str]:
+def warnings(run: Results) -> list[str]:
     """What a reader has to know before any number."""
-    warnings = [f"**Warning:** {run.refused}"] if run.refused and len(run.cells) == 0 else []
-    return [*warnings, *calibration_warning(run.calibrations), *run_warnings(run.connection)]
+    found = [f"**Warning:** {run.refused}"] if run.refused and len(run.cells) == 0 else []
+    return [*found, *calibration_warning(run.calibrations), *run_warnings(run.connection)]
 
 
 def _sections(run: Results, figures: Sequence[Drawing | Omission]) -> list[str]:
@@ -99,15 +103,16 @@ def _sections(run: Results, figures: Sequence[Drawing | Omission]) -> list[str]:
     ]  # fmt: skip
 
 
-def _inside(run: Results, block: str) -> str:
+def inside(run: Results, block: str) -> str:
     """Return a block of one run as part of a report on several: headings one level down, figures under their names."""
     block = f"#{block}" if block.startswith("#") else block
-    return _LINK.sub(lambda link: f"]({_prefix(run)}{link[1]}.png)", block)
+    return _LINK.sub(lambda link: f"]({prefix(run)}{link[1]}.png)", block)
 
 
 def _named(run: Results, warning: str) -> str:
     return f"{run.name}: {warning}" if run.name else warning
 
 
-def _prefix(run: Results) -> str:
+def prefix(run: Results) -> str:
+    """Return what the names of a run's figures begin with, where the report has several runs."""
     return f"{run.name}-" if run.name else ""

@@ -16,11 +16,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from analysis.drawing import DASHED, INK, STYLE, Drawing, broken, line_styles
+from analysis.drawing import DASHED, INK, STYLE, SYSTEMS, Drawing, broken, line_styles
 from analysis.tables import counted, number
 from analysis.views import question
 
-SECTION = "Networks as dynamical systems"
 Styles = dict[str, dict[str, Any]]  # by label: colour, dashes and width of its line
 
 
@@ -92,7 +91,7 @@ def stable_figures(connection: duckdb.DuckDBPyConnection) -> list[Drawing]:
     for name, draw in {"margins": margins, "regions": regions}.items():
         frame = connection.sql(question(name)).df()
         drawn |= {name: draw(frame)} if len(frame) else {}
-    return [Drawing(name, SECTION, figure, words.alternative, words.caption, (words.sql,))
+    return [Drawing(name, SYSTEMS, figure, words.alternative, words.caption, (words.sql,))
             for name, words in WORDS.items() if (figure := drawn.get(name))]  # fmt: skip
 
 

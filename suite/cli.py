@@ -150,21 +150,27 @@ def query(
 
 @app.command(epilog=f"Example: {PROGRAM} report --out results/runs/quick --to results/report")
 def report(
-    out: o.Run = None,
-    to: Annotated[Path, typer.Option(metavar="DIR", help="Where the pages and figures go.")] = Path("results/report"),
+    out: Annotated[
+        list[Path] | None,
+        typer.Option("--out", metavar="DIR", help="Folder of a run; several: one report.", show_default="the newest run"),
+    ] = None,
+    to: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where pages and figures go.", show_default="results/report")
+    ] = None,
+    reference: Annotated[
+        bool, typer.Option("--reference", help="Of the results kept with the project: into results, and the README.")
+    ] = False,
 ) -> None:
     """Write the leaderboard of a run, its statistics and its figures; print what was written, a path a line."""
-    from suite.progress import counted
-    from suite.reading import Reader
+    from suite import reporting
 
-    file = next((path for path in (to, *to.parents) if path.exists() and not path.is_dir()), None)
+    if reference and out:
+        raise ValueError("--reference says which runs are read, and so does --out; leave one of them out")
+    folder = to or Path("results" if reference else "results/report")
+    file = next((path for path in (folder, *folder.parents) if path.exists() and not path.is_dir()), None)
     if file is not None:
         raise ValueError(f"--to must be a folder, but {file} is a file; name another one")
-    reader = Reader(out)
-    print(f"read {reader.folder}, {counted(reader.count(), 'trial')}", file=sys.stderr)
-    from analysis.report import write_report
-
-    print(*write_report(reader.connection, to), sep="\n")
+    print(*(reporting.report_reference(folder) if reference else reporting.report(out or [], folder)), sep="\n")
 
 
 @app.command(epilog=f"Example: {PROGRAM} compare results/runs/main results/runs/branch --margin 0.02 --format junit")

@@ -28,7 +28,7 @@ def opened(tmp_path):
 def page(opened, tmp_path, monkeypatch):
     """The page of invented rows, without figures and claims, which have tests of their own."""
     monkeypatch.setattr(report, "claims_blocks", lambda runs: [f"claims of {sorted(runs)}"])
-    monkeypatch.setattr(report, "_figures", lambda *_: {})
+    monkeypatch.setattr(report, "figures_of", lambda *_: [])
 
     def made(rows):
         return write_report(opened(rows), tmp_path / "report")[0].read_text(encoding="utf-8")
