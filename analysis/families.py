@@ -8,6 +8,7 @@ import duckdb
 
 from analysis.depth_memory import depth_memory
 from analysis.drawing import FLOW, KINKS, SYSTEMS, Drawing, Omission, shown
+from analysis.indicators import indicator_blocks
 
 # by family, the section of its figures; that of `forward` is a table
 SECTIONS = {"forward": "Memory over depth", "stable": SYSTEMS, "integrators": FLOW, "kinks": KINKS}
@@ -42,6 +43,7 @@ def family_blocks(
     for family in families:
         here = depth_memory(connection) if family == "forward" else shown(found, SECTIONS[family])
         here += filter(None, [kink_plots.catalogue(connection)]) if family == "kinks" else []
+        here += indicator_blocks(connection) if family == "integrators" else []
         blocks += [f"## {SECTIONS[family]}", *here] if here else []
     return blocks
 
