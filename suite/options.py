@@ -91,7 +91,7 @@ Retry = Annotated[
 ]
 
 
-VIEWS = "final, evaluations, repeats, time_to_target, curves, tuning, failures, certificates"
+VIEWS = "final, evaluations, repeats, retimed, time_to_target, curves, tuning, failures, certificates"
 
 
 def whole(option: str, text: str | None) -> int | None:

@@ -328,7 +328,7 @@ def test_verify_stores_what_it_measures(folder, capsys):
     (folder / "mine.py").write_text(CHECK)
     line = ["verify", "--family", "plugin", "--plugin", "mine.py", "--out", "run"]
     code, out, err = call(capsys, *line)
-    assert (code, out) == (0, "ok      mine  2 measurements   Measure.\n")
+    assert (code, out) == (0, "ok      mine  2 measurements    Measure.\n")
     assert err == "2 measurements of 1 check, none failed\n"
     stored = call(capsys, "query", "SELECT quantity, value, passed FROM checks", "--out", "run", "--format", "csv")[1]
     assert stored == "quantity,value,passed\nseed,0.0,true\nfree,3.0,true\n"
