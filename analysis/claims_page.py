@@ -80,13 +80,11 @@ def _lacking(grids: Counter[str]) -> str:
     if not grids:
         return ""
     verb = "has" if grids.total() == 1 else "have"
-    makers = [
-        f"`verify --out` ({n})" if grid == "verify" else f"`--grid {grid}` ({n})"
-        for grid, n in sorted(grids.items())
-        if grid != "none"
-    ]
-    made = f": {listed(makers)} would make them" if makers else ""
-    none = f"{'; ' if made else ': '}{grids['none']} cannot be looked at yet" if grids["none"] else ""
+    names = [f"`{name}` ({n})" for name, n in sorted(grids.items()) if name not in ("none", "verify")]
+    makers = [f"{'grids' if len(names) > 1 else 'grid'} {listed(names)}"] if names else []
+    makers += [f"`verify --out` ({grids['verify']})"] if grids["verify"] else []
+    made = f", which come from {' and '.join(makers)}" if makers else ""
+    none = f"; {grids['none']} of them cannot be looked at yet" if grids["none"] else ""
     return f"{counted(grids.total(), 'claim')} {verb} no rows here{made}{none}."
 
 

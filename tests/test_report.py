@@ -57,7 +57,7 @@ def page(tmp_path_factory):
 def test_claims_come_first_and_those_without_rows_are_counted(page):
     assert page.index("## Claims") < page.index("## Over tasks")
     total = len(claims())
-    assert f"Of {total} claims, 1 refuted. {total - 1} claims have no rows here: `--grid" in page
+    assert f"Of {total} claims, 1 refuted. {total - 1} claims have no rows here, which come from grids `forward` (" in page
     under = page[page.index("### forward") :]
     row = next(line for line in under.splitlines() if line.startswith("| refuted"))  # the invented fomoh beats sgd
     assert "(forward 5, `" in row
