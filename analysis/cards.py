@@ -15,6 +15,12 @@ FEWEST = 4  # values that say what is normal
 LEAST = 1e-3  # of the median: the least deviation that is taken for one, since some quantities hardly vary
 ORDER = ("sharpness_lr", "stability_margin", "gradient_norm", "update_ratio", "loss")  # causes before their effects
 
+MEANING = {  # of quantities whose name does not say what they are
+    "sharpness_lr": "learning rate × largest curvature",
+    "stability_margin": "layer over the longest stable one",
+    "update_ratio": "‖Δθ‖/‖θ‖",
+}
+
 
 class Card(NamedTuple):
     """What happened to a trial.
@@ -41,10 +47,13 @@ class Card(NamedTuple):
 
         >>> Card("loss", 40, 9.0, 0.8, 1.2, 50).sentence
         'loss was the first to leave its normal range (0.8 to 1.2): 9 at step 40 of 50'
+        >>> Card("update_ratio", 40, 9.0, 0.0, 1.2, 50).sentence
+        'update_ratio (‖Δθ‖/‖θ‖) was the first to leave its normal range (0 to 1.2): 9 at step 40 of 50'
         """
+        name = f"{self.name} ({MEANING[self.name]})" if self.name in MEANING else self.name
         normal = f"{number(self.low, 3)} to {number(self.high, 3)}"
         where = f"{number(self.value, 3)} at step {self.step} of {self.last}"
-        return f"{self.name} was the first to leave its normal range ({normal}): {where}"
+        return f"{name} was the first to leave its normal range ({normal}): {where}"
 
 
 def card(rows: Sequence[tuple[str, int, float]]) -> Card | None:
@@ -78,4 +87,5 @@ def _left(rows: Sequence[tuple[str, int, float]], name: str, last: int) -> Card 
     if not outside.any():
         return None
     at = int(np.argmax(outside))
-    return Card(name, int(steps[at]), float(values[at]), middle - reach, middle + reach, last)
+    low = middle - reach if normal.min() < 0 else max(middle - reach, 0.0)  # a norm has no normal range below 0
+    return Card(name, int(steps[at]), float(values[at]), low, middle + reach, last)

@@ -1,4 +1,4 @@
-"""The table of claims with which a report opens."""
+"""The claims with which a report opens: a table for each family."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import duckdb
 
 from analysis.claims import CERTIFICATE, LEVEL, Claim, Verdict, adjusted, claims, judge
 from analysis.tables import counted, listed, markdown, number
+from analysis.wording import p_value
 
 WORDS = ("supported", "refuted", "undecided")
 
@@ -26,13 +27,16 @@ def claims_blocks(runs: Mapping[str, duckdb.DuckDBPyConnection]) -> list[str]:
 
 
 def verdict_blocks(judged: list[Verdict]) -> list[str]:
-    """Return verdicts on all claims as blocks of Markdown."""
-    there = [verdict for verdict in judged if verdict.repetitions]
-    blocks = ["## Claims", _counted(there, len(judged))]
-    if there:
-        header = ["claim", "verdict", "on", "what would decide it", "value / control", "must be", "95 % interval", "n", "p"]
-        blocks += [markdown(header, [_row(verdict) for verdict in there], left=4), _NOTE]
-    return blocks
+    """Return verdicts on all claims as blocks of Markdown, a table for each family."""
+    families: dict[str, list[Verdict]] = {}
+    for verdict in judged:
+        if verdict.repetitions:
+            families.setdefault(verdict.claim.family, []).append(verdict)
+    blocks = ["## Claims", _counted([one for found in families.values() for one in found], judged)]
+    for family, found in families.items():
+        blocks += [f"### {family}", markdown(_HEADER, [_row(verdict) for verdict in found], left=3)]
+    # the note belongs to all tables, so it comes before them, where no heading of a family stands above it
+    return [*blocks[:2], _NOTE, *blocks[2:]] if families else blocks
 
 
 def judged_over(runs: Mapping[str, duckdb.DuckDBPyConnection], asked: Iterable[Claim] | None = None) -> list[Verdict]:
@@ -47,35 +51,50 @@ def _judged(runs: Mapping[str, duckdb.DuckDBPyConnection], claim: Claim) -> Verd
     return first if first.repetitions else next((other for other in found if other.repetitions), first)
 
 
+_HEADER = ["verdict", "claim", "on", "value / control", "must be", "n", "p"]
 _NOTE = (
-    "*Value / control*: what the claim measures over what it stands beside, typical over tasks, on the arm on which the "
-    "verdict hangs, and what it must be on all arms for the claim to hold. "
+    "*Value / control*: what the claim measures over what it stands beside, typical over tasks, with a 95 % interval, on "
+    "the arm named under *on*, on which the verdict hangs; *must be*: what holds on all arms if the claim does. "
     "*n*: tasks × arms, or seeds × arms where a claim names its tasks, and pairs of runs; tasks on the same data count "
     "once. *p*: two-sided, of paired t tests over tasks or seeds, over arms as the claim "
     f"demands, adjusted over the claims of its family (Holm); decided at {LEVEL:g}. A failed run counts as the worst "
-    "possible. What is compared with what: `python -m suite list NAME` with the name in the first column."
+    "possible. What is compared with what: `python -m suite list NAME` with the name of the claim."
 )
 
 
-def _counted(there: list[Verdict], total: int) -> str:
+def _counted(there: list[Verdict], judged: list[Verdict]) -> str:
     """Say in two sentences how the claims stand, and which grids have the rows of the others."""
     words = Counter(verdict.verdict for verdict in there)
     said = listed([f"{words[word]} {word}" for word in WORDS if words[word]])
-    missing = total - len(there)
-    lacking = ""
-    if missing:
-        verb = "has" if missing == 1 else "have"
-        lacking = f"{counted(missing, 'claim')} {verb} no rows in this run; `list NAME` says which grid makes them."
-    found = f"Of {counted(total, 'claim')}, {said}." if there else f"None of {counted(total, 'claim')} can be looked at."
-    return f"{found} {lacking}".strip()
+    found = (
+        f"Of {counted(len(judged), 'claim')}, {said}."
+        if there
+        else f"None of {counted(len(judged), 'claim')} can be looked at."
+    )
+    grids = Counter(verdict.claim.grid for verdict in judged if not verdict.repetitions)
+    return f"{found} {_lacking(grids)}".strip()
+
+
+def _lacking(grids: Counter[str]) -> str:
+    """Say how many claims have no rows, and what would make them: a grid, `verify`, or nothing that is there."""
+    if not grids:
+        return ""
+    verb = "has" if grids.total() == 1 else "have"
+    names = [f"`{name}` ({n})" for name, n in sorted(grids.items()) if name not in ("none", "verify")]
+    makers = [f"{'grids' if len(names) > 1 else 'grid'} {listed(names)}"] if names else []
+    makers += [f"`verify --out` ({grids['verify']})"] if grids["verify"] else []
+    made = f", which come from {' and '.join(makers)}" if makers else ""
+    none = f"; {grids['none']} of them cannot be looked at yet" if grids["none"] else ""
+    return f"{counted(grids.total(), 'claim')} {verb} no rows here{made}{none}."
 
 
 def _row(found: Verdict) -> list[str]:
     claim = found.claim
-    name = f"{claim.family} {claim.number}, `{claim.name}`: {claim.sentence}"
+    word = f"{found.verdict}, needs {found.need}" if found.need else found.verdict
+    name = f"{claim.sentence} ({claim.family} {claim.number}, `{claim.name}`)"
     if claim.comparison == CERTIFICATE:
-        return [name, found.verdict, found.arm or "–", "–", "–", claim.asked, "–", counted(found.arms, "certificate"), "–"]
-    interval = "–" if found.low is None or found.high is None else f"[{number(found.low, 3)}, {number(found.high, 3)}]"
+        return [word, name, found.arm or "–", "–", claim.asked, counted(found.arms, "certificate"), "–"]
+    interval = "" if found.low is None or found.high is None else f" [{number(found.low, 3)}, {number(found.high, 3)}]"
     size = f"{found.tasks} × {found.arms}, {found.repetitions}"
-    p = "–" if found.p is None else f"{found.p:.2g}"
-    return [name, found.verdict, found.arm, found.need or "–", number(found.ratio, 3), claim.asked, interval, size, p]
+    p = "–" if found.p is None else p_value(found.p)
+    return [word, name, found.arm, number(found.ratio, 3) + interval, claim.asked, size, p]

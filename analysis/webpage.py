@@ -21,9 +21,10 @@ _FIGURE = re.compile(
 )
 _TABLE = re.compile(r"<table>.*?</table>\n?", re.DOTALL)
 _FIRST = re.compile(r"<tr>\n<td(?: [^>]*)?>(.*?)</td>", re.DOTALL)
-_CLAIM = re.compile(r"((\w+) \d+), (<code>\w+</code>): (.*)")
+_CLAIM = re.compile(
+    r"<tr>\n<td>(supported|refuted|undecided)(?:, ([^<]*))?</td>\n<td>(.*?) \(((\w+) \d+), (<code>\w+</code>)\)</td>"
+)
 _ALIGNED = re.compile(r' style="text-align:(left|right|center)"')
-_VERDICT = re.compile(r"<td>(supported|refuted|undecided)</td>")
 _USED = re.compile(r'(?:url\(#|href="#)([\w-]+)')
 _SIZE = re.compile(r'(<svg[^>]*?) width="([\d.]+)pt" height="[\d.]+pt"')
 _NOISE = re.compile(r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>|<!--.*?-->|^\s*<\?xml.*?\?>|<!DOCTYPE.*?>", re.DOTALL)
@@ -134,18 +135,24 @@ def _table(text: str, families: dict[str, str]) -> str:
     kind = "table claims" if re.search(r"<th[^>]*>claim</th>", text) else "table"
     text = _ALIGNED.sub(lambda found: ' class="number"' if found[1] == "right" else "", text)
     text = re.sub(r"<th(?=[ >])", '<th scope="col"', text)
+    text = _CLAIM.sub(_claim, text)
     text = _FIRST.sub(lambda found: _row(found, families), text)
-    text = _VERDICT.sub(r'<td><span class="\1">\1</span></td>', text)
     return f'<div class="{kind}"><div class="scroll">{text.strip()}</div></div>\n' if text else ""
 
 
+def _claim(found: re.Match[str]) -> str:
+    """Return the first cells of a claim: its verdict with what it needs below, and its sentence with its name below."""
+    word, need, sentence, number, family, name = found.groups()
+    verdict = f'<span class="{word}">{word}</span>' + (f" <small>{need}</small>" if need else "")
+    claim = f'<span class="sentence">{sentence}</span> <small>{number} · {name.replace("_", "_<wbr>")}</small>'
+    return f'<tr data-family="{family}">\n<td>{verdict}</td>\n<td>{claim}</td>'
+
+
 def _row(found: re.Match[str], families: dict[str, str]) -> str:
-    """Return the start of a row, with its family and a first cell that can be broken; that of a claim says it first."""
-    cell, claim = found[1], _CLAIM.fullmatch(found[1])
-    family = claim[2] if claim else families.get(unescape(re.sub(r"<[^>]*>", "", cell)))
-    if claim:
-        cell = f'<span class="sentence">{claim[4]}</span> <small>{claim[1]} · {claim[3].replace("_", "_<wbr>")}</small>'
-    elif "<" not in cell:
+    """Return the start of a row, with its family and a first cell that can be broken."""
+    cell = found[1]
+    family = families.get(unescape(re.sub(r"<[^>]*>", "", cell)))
+    if "<" not in cell:
         cell = cell.replace("_", "_<wbr>")
     start = f'<tr data-family="{escape(family)}">' if family else "<tr>"
     return found[0].replace("<tr>", start, 1).replace(found[1], cell, 1)

@@ -101,10 +101,15 @@ def decidable(prepared: Prepared) -> list[str]:
     found = (
         [f"{len(labels)} tasks are on {counted(tasks, 'data set')}, which count once each"] if tasks < len(labels) else []
     )
-    for number, noun, where in ((tasks, "task", "over tasks"), (seeds, "seed", "on one task")):
+    for number, noun, where, what in (
+        (tasks, "task", "over tasks", ""),
+        (seeds, "seed", "on one task", " on one task alone"),
+    ):
         if 0 < number < ENOUGH:
             needed = f"{ENOUGH} are needed for any test {where} to reach 5 %"
-            found.append(f"{counted(number, noun)} cannot decide which method is better: {needed}, {BETTER} are recommended")
+            found.append(
+                f"{counted(number, noun)} cannot decide{what} which method is better: {needed}, {BETTER} are recommended"
+            )
         elif 0 < number < BETTER:
             found.append(f"{counted(number, noun)} are just enough for a test {where}: {BETTER} are recommended")
     return found

@@ -40,7 +40,9 @@ def test_at_the_same_step_the_cause_comes_first():
 def test_the_range_is_the_median_and_five_deviations_of_the_first_half():
     rows = [("loss", step, float(step % 5)) for step in range(1, 101)]  # median 2, MAD 1
     found = card([*rows, ("loss", 101, 7.5)])
-    assert (found.low, found.high, found.step) == (-3.0, 7.0, 101)
+    assert (found.low, found.high, found.step) == (0.0, 7.0, 101)  # -3 without what was never below 0
+    below = card([(name, step, value - 10) for name, step, value in [*rows, ("loss", 101, 7.5)]])
+    assert (below.low, below.high) == (-13.0, -3.0)
     assert card([*rows, ("loss", 101, 7.0)]) is None
 
 

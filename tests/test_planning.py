@@ -370,7 +370,7 @@ def test_what_run_refuses_is_refused(folder, changes, message):
 
 
 @pytest.mark.parametrize(("tasks", "seeds", "expected"), [
-    (1, 1, ["1 task cannot decide which method is better: 6 are needed", "1 seed cannot decide"]),
+    (1, 1, ["1 task cannot decide which method is better: 6 are needed", "1 seed cannot decide on one task alone which"]),
     (6, 7, ["6 tasks are just enough for a test over tasks: 8 are recommended", "7 seeds are just enough for a test"]),
     (8, 8, []),
 ])  # fmt: skip

@@ -8,6 +8,7 @@ import pytest
 
 from analysis.query import connect
 from analysis.report import write_report
+from analysis.webpage import html_page
 from suite.store import Store
 from tests.synthetic import FAMILIES, run, trial
 
@@ -108,6 +109,13 @@ def test_the_page_says_what_the_leaderboard_says(page):
 
 def test_verdicts_are_told_by_more_than_colour(page):
     assert '<td><span class="refuted">refuted</span></td>' in page.read_text(encoding="utf-8")
+
+
+def test_an_open_claim_says_what_it_needs_below_its_verdict(tmp_path):
+    table = "| verdict | claim |\n|:--|:--|\n| undecided, needs a GPU | It is (so) (kinks 1, `a_b`) |\n"
+    text = html_page(f"# Leaderboard\n\n## Claims\n\n### kinks\n\n{table}", tmp_path)
+    assert '<tr data-family="kinks">\n<td><span class="undecided">undecided</span> <small>needs a GPU</small></td>' in text
+    assert '<span class="sentence">It is (so)</span> <small>kinks 1 · <code>a_<wbr>b</code></small>' in text
 
 
 @pytest.fixture(scope="module")

@@ -90,7 +90,8 @@ function filters(section) {
   bar.setAttribute("aria-label", "Filter the tables of this section");
   const family = choice(bar, "family", distinct(rows.map((row) => row.dataset.family)), show);
   const word = choice(bar, "verdict", distinct(rows.map(verdict)), show);
-  const task = choice(bar, isTasks(section) ? "task" : "part", parts.map(name), show);
+  const isClaims = section.querySelector(".claims") !== null; // whose parts are the families
+  const task = choice(bar, isTasks(section) ? "task" : "part", isClaims ? [] : parts.map(name), show);
   const timed = distinct(tables.flatMap((table) => (clocks(table).length > 1 ? clocks(table).map(([clock]) => clock) : [])));
   const clock = choice(bar, "clock", timed, () => tables.forEach((table) => onClock(table, orders.get(table), clock())));
   const [around, field, count] = ["label", "input", "output"].map((tag) => document.createElement(tag));
@@ -106,6 +107,7 @@ function filters(section) {
       const fits = (!family() || !row.dataset.family || row.dataset.family === family()) && (!word() || verdict(row) === word());
       row.hidden = !fits || !words.every((one) => found.includes(one));
     }
+    if (isClaims) for (const part of parts) part.hidden = rowsOf(part.querySelector("table")).every((row) => row.hidden);
     const seen = rows.filter((row) => !row.hidden && !row.closest("[hidden]")).length;
     count.textContent = seen === rows.length ? "" : `${seen} of ${rows.length} rows`;
   }
