@@ -83,18 +83,12 @@ def concerned(failure: Failed, members: dict[str, set[tuple[str, str]]]) -> list
     return sorted(method for method, own in members.items() if own & pairs)
 
 
-def certificate_blocks(found: Certificates, name: str = "") -> list[str]:
-    """Return what the certificates say of the ranking, as blocks of Markdown.
-
-    Args:
-        found: of the run.
-        name: of the run, for the command.
-    """
+def certificate_blocks(found: Certificates) -> list[str]:
+    """Return what the certificates say of the ranking, as blocks of Markdown."""
     if not found.total:
         return [
             "**Limit certificates:** `verify --out` has not been run for this run, so that no method is checked against "
-            f"what theory says of it; `python -m suite verify --out {name or 'FOLDER'}`, with the folder of the run, does "
-            "so."
+            "what theory says of it; `python -m suite verify --out DIR` with its folder does so."
         ]
     if not found.failures:
         return [f"**Limit certificates:** all {found.total} hold. {source('failed_certificates')}"]

@@ -22,7 +22,7 @@ def over_tasks_blocks(results: Results) -> list[str]:
     board = results.board
     if board is None:
         return []
-    proofs = certificate_blocks(results.certificates, results.name)
+    proofs = certificate_blocks(results.certificates)
     tasks = f"{counted(len(board.tasks), 'task')} ({', '.join(board.tasks)})"
     if len(board.table) < 2:
         every = f"all of the {tasks}" if len(board.tasks) > 1 else f"the {tasks[2:]}"

@@ -19,7 +19,8 @@ from analysis.over_tasks import over_tasks_blocks
 from analysis.provenance import provenance_blocks
 from analysis.report import figures_of, inside, prefix, warnings, write_pages
 from analysis.results import Results, results
-from analysis.tables import markdown
+from analysis.tables import listed, markdown
+from analysis.wording import quoted
 
 _TOP = 5  # methods in the head
 Figures = dict[str, list[Drawing | Omission]]
@@ -57,17 +58,39 @@ def _is_chosen(item: Drawing | Omission, families: Sequence[str]) -> bool:
 
 
 def _page(found: Sequence[Results], judged: list[Verdict], figures: Figures, at: Mapping[str, list[str]]) -> str:
-    blocks = ["# Leaderboard", "\n".join(f"- **{run.name}**: {finding(run)}" for run in found), _MORE]
+    blocks = ["# Leaderboard", _INTRODUCTION, _grids(found), _MORE]
     blocks += [f"{run.name}: {warning}" for run in found for warning in warnings(run)]
     blocks += verdict_blocks(judged)
     for run in found:
-        parts = [*over_tasks_blocks(run), *shown(figures[run.name], OVER_TASKS)]
+        parts = [finding(run), *over_tasks_blocks(run), *shown(figures[run.name], OVER_TASKS)]
         parts += calibration_blocks(run.calibrations) if len(run.cells) else []
         parts += [*family_blocks(run.connection, figures[run.name], at[run.name]), *provenance_blocks(run.connection)]
         blocks += [f"## {run.name}", *(inside(run, block) for block in parts)]
     return "\n\n".join(blocks) + "\n"
 
 
+def _grids(found: Sequence[Results]) -> str:
+    """Return a table of the runs: their size, who leads in each, and what the leader is shown to beat."""
+    header = ["grid", "tasks", "methods", "best mean rank", "shown better than", "failed runs"]
+    rows = []
+    for run in found:
+        failed = f"{run.cells['failures'].sum():.0f} of {run.cells['n'].sum():.0f}" if len(run.cells) else "–"
+        board = run.board
+        if board is None or len(board.table) < 2:
+            rows.append([run.name, "–", str(run.cells["method"].nunique()), "–", "–", failed])
+            continue
+        leaders, worse = listed(quoted(board.compared.leaders)), len(board.compared.worse)
+        rows.append([
+            run.name, str(len(board.tasks)), str(len(board.table)), f"{leaders} ({board.table['mean_rank'].iloc[0]:.2f})",
+            f"{worse} of {len(board.table) - 1}", failed,
+        ])  # fmt: skip
+    return markdown(header, rows, left=1)
+
+
+_INTRODUCTION = (
+    "Each grid compares methods of its own on tasks of its own; ranks of two grids say nothing of one another. *Shown "
+    "better than*: of the other methods, at a level of 5 % over tasks and over all pairs of methods; the rest is undecided."
+)
 _MORE = (
     "Scores within each task, learning curves, failure policies, tuning budgets, costs on every clock, coverage and failed "
     "trials of one run: `python -m suite report --out DIR` with its folder."

@@ -57,6 +57,8 @@ def report_reference(to: Path, readme: Path = Path("README.md")) -> list[Path]:
     from analysis.overview import write_overview
 
     readers = {name: Reader(folder) for name, folder in reference_runs().items()}
+    for reader in readers.values():
+        print(f"read {reader.folder}, {counted(reader.count(), 'trial')}", file=sys.stderr)
     overview = write_overview({name: reader.connection for name, reader in readers.items()}, to, HEAD)
     text = readme.read_text(encoding="utf-8") if readme.is_file() else ""
     if not _BETWEEN.search(text):
