@@ -6,8 +6,10 @@ import pytest
 
 from analysis import claims_page, report
 from analysis.claims import Claim
+from analysis.over_tasks import over_tasks_blocks
 from analysis.query import connect
 from analysis.report import write_report
+from analysis.results import results
 from suite.store import Store
 from tests.synthetic import metric, run, seeds, trial
 
@@ -96,3 +98,35 @@ def test_a_report_says_what_it_cannot_say(page, rows, said):
     text = page(rows)
     assert said in text
     assert "## Provenance" in text
+
+
+def test_tasks_on_the_same_data_are_one_replicate(opened):
+    rows = [row for t in range(4) for name in ("sgd", "adamw") for row in seeds([0.5] * 2, name, f"task{t}", alias="")]
+    rows += [
+        row for size in range(5) for name in ("sgd", "adamw")
+        for row in seeds([0.5] * 2, name, f"few(task0,{size})", task_fields='{"task": {"name": "task0"}}')
+    ]  # fmt: skip
+    found = results(opened(rows))
+    assert found.board.tasks == [f"task{t}" for t in range(4)]
+    assert found.board.shared == [f"few(task0,{size})" for size in range(5)]
+    assert "Not counted, as their data stands in another task already: few(task0,0), " in "\n".join(over_tasks_blocks(found))
+
+
+def test_many_small_tasks_of_few_methods_do_not_become_the_usual(opened):
+    part = {"task_fields": '{"task": {"name": "task0"}}', "reference_network": "mlp"}
+    rows = [row for size in range(9) for row in seeds([0.5], "sgd", f"few(task0,{size})", **part)]
+    for task in ("task0", "task1"):
+        rows += [row for name in ("sgd", "adamw", "adam") for row in seeds([0.5], name, task, reference_network="mlp")]
+    assert results(opened(rows)).board.compared.methods == ["adam", "adamw", "sgd"]
+
+
+def test_a_method_against_itself_has_a_replicate_for_each_data_set(opened):
+    part = {"task_fields": '{"task": {"name": "task0"}}', "reference_network": "mlp"}
+    rows = [
+        row
+        for size in range(9)
+        for alias in ("", "A/A")
+        for row in seeds([0.5] * 4, "sgd", f"few(task0,{size})", alias=alias, **part)
+    ]
+    (found,) = results(opened(rows)).calibrations
+    assert (found.tasks, found.p) == (1, None)

@@ -1,7 +1,7 @@
 -- The validation scores of all points that were tried for a method on a task, and of the chosen one beside fresh seeds.
 WITH methods AS (  -- tuning rows carry the same labels as the evaluations they chose for
     SELECT
-        f.task, f.network, f.optimizer, f.method, any_value(t.optimizer_fields) AS optimizer_fields,
+        f.task, f.data, f.network, f.optimizer, f.method, any_value(t.optimizer_fields) AS optimizer_fields,
         any_value(t.network_fields) AS network_fields, any_value(t.budget) AS budget, any_value(t.precision) AS precision,
         any_value(t.schedule) AS schedule, bool_or(f.higher_is_better) AS higher_is_better,
         list(if(f.failed, 'nan'::DOUBLE, f.best_validation) ORDER BY f.seed) AS fresh
@@ -10,7 +10,7 @@ WITH methods AS (  -- tuning rows carry the same labels as the evaluations they 
     GROUP BY ALL
 )
 SELECT
-    m.task, m.method, m.higher_is_better, m.fresh,
+    m.task, m.data, m.method, m.higher_is_better, m.fresh,
     list(if(t.status = 'completed', coalesce(t.best_validation, 'nan'::DOUBLE), 'nan') ORDER BY t.key) AS tried,
     first(t.best_validation ORDER BY t.key) FILTER (
         t.optimizer_fields = m.optimizer_fields AND t.network_fields = m.network_fields AND t.status = 'completed'

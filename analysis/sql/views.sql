@@ -48,7 +48,8 @@ WITH evaluated AS (
     WINDOW same AS (PARTITION BY role, optimizer, alias)
 )
 SELECT
-    task, concat(optimizer, if(on_reference, '', ' on ' || network), setting) AS method, optimizer, network, coalesce(alias, '') AS alias, ltrim(setting, ', ') AS setting,
+    task, coalesce(task_fields ->> '$.task.name', task_name, task) AS data,  -- a part of a data set is no other data set
+    concat(optimizer, if(on_reference, '', ' on ' || network), setting) AS method, optimizer, network, coalesce(alias, '') AS alias, ltrim(setting, ', ') AS setting,
     on_reference, family, optimizer_name, network_name, network_family, optimizer_family, seed, status,
     status <> 'completed' OR test_at_best IS NULL OR isnan(test_at_best) AS failed,
     max("primary") OVER task AS metric, bool_or(higher_is_better) OVER task AS higher_is_better, test_at_best, best_validation, final_test, final_validation,
