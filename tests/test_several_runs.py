@@ -130,3 +130,13 @@ def test_a_method_against_itself_has_a_replicate_for_each_data_set(opened):
     ]
     (found,) = results(opened(rows)).calibrations
     assert (found.tasks, found.p) == (1, None)
+
+
+def test_a_repeat_finds_its_method_where_settings_name_it(opened):
+    ran = [("", "float32"), ("", "bfloat16"), ("A/A", "float32")]
+    rows = [
+        trial(f"{t}{alias}{kind}{seed}", task=f"task{t}", seed=seed, alias=alias, precision=kind, test_at_best=0.5)
+        for t in range(4) for alias, kind in ran for seed in range(4)
+    ]  # fmt: skip
+    (found,) = results(opened(rows)).calibrations
+    assert (found.method, found.tasks, found.seeds) == ("sgd on mlp, float32", 4, 8)

@@ -45,7 +45,7 @@ WITH evaluated AS (
             ', clip=' || printf('%g', coalesce(clip, 'inf')), '')
     ) AS setting
     FROM placed
-    WINDOW same AS (PARTITION BY role, optimizer, alias)
+    WINDOW same AS (PARTITION BY role, optimizer, coalesce(nullif(alias, 'A/A'), ''))  -- a repeat is called as what it repeats
 )
 SELECT
     task, coalesce(task_fields ->> '$.task.name', task_name, task) AS data,  -- a part of a data set is no other data set
