@@ -135,7 +135,7 @@ def budget_blocks(results: Results) -> list[str]:
         heading, _crossings(found), markdown(header, rows), *left_out,
         f"*Best of n*: mean rank over {counted(len(found.tasks), 'task')} of the best validation score to expect from n of "
         "a method's tuning trials, drawn with replacement; a failed trial counts as the worst of its task. *Selection "
-        "bias*: validation score of the chosen trial minus the mean over the fresh seeds of the evaluation, in standard "
+        "bias*: validation score of the chosen trial minus the mean over the fresh seeds that did not fail, in standard "
         f"deviations over those, mean over tasks; what a report of the tuned run itself would have gained. "
         f"{source('tuning')}",
     ]  # fmt: skip

@@ -10,6 +10,7 @@ from analysis.over_tasks import over_tasks_blocks
 from analysis.query import connect
 from analysis.report import write_report
 from analysis.results import results
+from analysis.views import question
 from suite.store import Store
 from tests.synthetic import metric, run, seeds, trial
 
@@ -140,3 +141,18 @@ def test_a_repeat_finds_its_method_where_settings_name_it(opened):
     ]  # fmt: skip
     (found,) = results(opened(rows)).calibrations
     assert (found.method, found.tasks, found.seeds) == ("sgd on mlp, float32", 4, 8)
+
+
+def test_points_tried_at_two_precisions_are_those_of_two_methods(opened):
+    ran = [(stage, kind, n) for stage in ("tune", "eval") for kind in ("float32", "bfloat16") for n in range(3)]
+    rows = [
+        trial(f"{stage}{kind}{n}", stage=stage, precision=kind, seed=n, tune=3 * (stage == "eval"), best_validation=0.1 * n)
+        for stage, kind, n in ran
+    ]
+    lost = trial("z", "lost", stage="tune", precision="float32", seed=3)
+    connection = opened([*rows, lost])
+    found = connection.sql(question("tuning")).df().set_index("method")["tried"]
+    assert {name: list(tried) for name, tried in found.items()} == {
+        "sgd on mlp, bfloat16": [0.0, 0.1, 0.2], "sgd on mlp, float32": [0.0, 0.1, 0.2]
+    }  # fmt: skip
+    assert connection.sql("SELECT max(place) FROM tuning WHERE key LIKE '%bfloat16%'").fetchall() == [(3,)]

@@ -100,7 +100,7 @@ CREATE OR REPLACE VIEW tuning AS
 SELECT
     task, network, optimizer, lr, weight_decay, clip, network_fields, optimizer_fields, seed, status, best_validation,
     row_number() OVER (
-        PARTITION BY task, network, optimizer, alias
+        PARTITION BY task, network, optimizer, alias, budget, precision, schedule
         ORDER BY status = 'completed' DESC, if(higher_is_better, -best_validation, best_validation) NULLS LAST
     ) AS place, key
 FROM trials WHERE stage = 'tune';
