@@ -156,3 +156,10 @@ def test_points_tried_at_two_precisions_are_those_of_two_methods(opened):
         "sgd on mlp, bfloat16": [0.0, 0.1, 0.2], "sgd on mlp, float32": [0.0, 0.1, 0.2]
     }  # fmt: skip
     assert connection.sql("SELECT max(place) FROM tuning WHERE key LIKE '%bfloat16%'").fetchall() == [(3,)]
+
+
+def test_an_infinite_score_is_a_failure_in_either_direction(opened):
+    rows = seeds([float("inf"), 0.5], "sgd", "a") + seeds([float("inf"), 0.5], "sgd", "b", higher_is_better=False)
+    assert opened(rows).sql("SELECT task, count_if(failed) FROM final GROUP BY task ORDER BY task").fetchall() == [
+        ("a", 1), ("b", 1),
+    ]  # fmt: skip

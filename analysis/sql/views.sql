@@ -51,7 +51,7 @@ SELECT
     task, coalesce(task_fields ->> '$.task.name', task_name, task) AS data,  -- a part of a data set is no other data set
     concat(optimizer, if(on_reference, '', ' on ' || network), setting) AS method, optimizer, network, coalesce(alias, '') AS alias, ltrim(setting, ', ') AS setting,
     on_reference, family, optimizer_name, network_name, network_family, optimizer_family, seed, status,
-    status <> 'completed' OR test_at_best IS NULL OR isnan(test_at_best) AS failed,
+    status <> 'completed' OR test_at_best IS NULL OR NOT isfinite(test_at_best) AS failed,
     max("primary") OVER task AS metric, bool_or(higher_is_better) OVER task AS higher_is_better, test_at_best, best_validation, final_test, final_validation,
     budget, steps, epochs, gradients, seconds, timing, peak_bytes / 1e6 AS peak_mb, parameters,
     max(target) OVER task AS target, target_gradients, message, key
