@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.best_of import expected_best
+from analysis.leaderboard import replicates
 from analysis.results import Results
 from analysis.stats import Array, task_ranks
 from analysis.tables import counted, markdown, number
@@ -22,7 +23,7 @@ class Budgets(NamedTuple):
 
     Attributes:
         methods: that were tuned on all of the tasks, best first at the full budget.
-        tasks: on which most tuned methods were.
+        tasks: on which most tuned methods were, one for each data set.
         trials: (budgets,) numbers n of trials, 1, 2, 4, ... up to what each method had.
         ranks: (budgets, methods) mean rank over tasks of the expected best of n.
         every: (most, methods) the same for every n from 1 on.
@@ -44,8 +45,7 @@ def budgets(connection: duckdb.DuckDBPyConnection) -> Budgets | None:
     if frame.empty:
         return None
     frame["tried"] = [_upward(tried, high) for tried, high in zip(frame["tried"], frame["higher_is_better"], strict=True)]
-    sizes = frame.groupby("task")["method"].nunique()
-    tasks = sorted(sizes[sizes >= sizes.median() / 2].index)
+    tasks = replicates(frame)[0]
     counts = frame[frame["task"].isin(tasks)].groupby("method")["task"].nunique()
     methods = sorted(counts[counts == len(tasks)].index)
     if len(methods) < 2:
@@ -135,7 +135,7 @@ def budget_blocks(results: Results) -> list[str]:
         heading, _crossings(found), markdown(header, rows), *left_out,
         f"*Best of n*: mean rank over {counted(len(found.tasks), 'task')} of the best validation score to expect from n of "
         "a method's tuning trials, drawn with replacement; a failed trial counts as the worst of its task. *Selection "
-        "bias*: validation score of the chosen trial minus the mean over the fresh seeds of the evaluation, in standard "
+        "bias*: validation score of the chosen trial minus the mean over the fresh seeds that did not fail, in standard "
         f"deviations over those, mean over tasks; what a report of the tuned run itself would have gained. "
         f"{source('tuning')}",
     ]  # fmt: skip

@@ -48,7 +48,8 @@ def calibrations(connection: duckdb.DuckDBPyConnection) -> list[Calibration]:
     """Return one calibration for every method of a run that ran twice."""
     frame = connection.sql(question("repeats")).df()
     found = []
-    for method, rows in frame.groupby("method"):
+    # tasks on the same data are no replicates
+    for method, rows in frame.drop_duplicates(["method", "data"]).groupby("method"):
         higher = rows["higher_is_better"].tolist()
         first, second = (
             [_worst(scores, high) for scores, high in zip(rows[name], higher, strict=True)]
@@ -137,7 +138,9 @@ def _sentence(one: Calibration) -> str:
             f"{what}: too few to calibrate a test over tasks, which needs {FEWEST_TASKS}; nothing can be said of its errors."
         )
     least = f", where p cannot be below {number(stats.least_p(one.tasks), 2)}" if one.procedure == MAX_T else ""
-    verdict = "no difference from itself is shown" if one.p > LEVEL else "it seems to differ from itself, which chance does"
+    verdict = (
+        "it is not shown to differ from itself" if one.p > LEVEL else "it seems to differ from itself, which chance does"
+    )
     return (
         f"{what}, {one.seeds} seeds together: A/A p {p_value(one.p, '= ')} ({one.procedure}{least}), so {verdict}. False "
         f"positives between random halves: {_percent(one.rate)} of {SPLITS} splits at a level of {_percent(LEVEL)}"

@@ -141,7 +141,7 @@ def best_of(connection: duckdb.DuckDBPyConnection, cells: pd.DataFrame, styles: 
         styles: of the highlighted labels.
     """
     what, names = "best of n points in tuning", dict(zip(cells["method"], cells["label"], strict=True))
-    tried = connection.sql(question("tried")).df()
+    tried = connection.sql(question("tuning")).df().rename(columns={"tried": "scores"})
     tried = tried[[len(scores) > 1 and bool(np.isfinite(scores).any()) for scores in tried["scores"]]]
     if tried.empty:
         return Omission(PER_TASK, what, "nothing was tuned")
@@ -153,7 +153,7 @@ def best_of(connection: duckdb.DuckDBPyConnection, cells: pd.DataFrame, styles: 
         "Expected best validation score against the number of points tried in tuning, one panel a task",
         "What tuning buys: the validation score to be expected of the best of n points, with 95 % of draws of the points. "
         "Where lines cross, the order of two methods depends on how much they were tuned. A failed trial counts as the "
-        f"worst score on its task.{first}", ("tried",),
+        f"worst score on its task.{first}", ("tuning",),
     )  # fmt: skip
 
 

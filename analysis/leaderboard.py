@@ -58,8 +58,9 @@ class Board(NamedTuple):
     """Methods that ran on the same tasks, ranked over them.
 
     Attributes:
-        tasks: on which all ranked methods have rows; those with less than half as many methods as usual are left aside.
-        aside: those.
+        tasks: on which all ranked methods have rows, see `replicates`.
+        aside: those with less than half as many methods as usual.
+        shared: those whose data another task stands for.
         table: one row a method, best first: mean_rank, wins, failures, n, reached (of aimed), spent, and ratios to
             `reference`: to_target (with its bound) in gradients, seconds (whether packed) and peak_mb of a whole trial.
         compared: how the order came about, its methods as in `table`, its tasks as in `tasks`.
@@ -70,6 +71,7 @@ class Board(NamedTuple):
 
     tasks: list[str]
     aside: list[str]
+    shared: list[str]
     table: pd.DataFrame
     compared: Comparison
     left_out: dict[str, int]
@@ -127,8 +129,7 @@ def board(frame: pd.DataFrame, unranked: Collection[str] = ()) -> Board:
         frame: of `cells`.
         unranked: methods that are not to be ranked, whatever they scored.
     """
-    sizes = frame.groupby("task")["method"].nunique()
-    tasks = sorted(sizes[sizes >= sizes.median() / 2].index)
+    tasks, aside, shared = replicates(frame)
     counts = frame[frame["task"].isin(tasks)].groupby("method")["task"].nunique()
     full = sorted(name for name in counts[counts == len(tasks)].index if name not in unranked)
     common = frame[frame["method"].isin(full)].set_index(["method", "task"]).sort_index()
@@ -137,10 +138,30 @@ def board(frame: pd.DataFrame, unranked: Collection[str] = ()) -> Board:
     reference = _reference(common, found.methods)
     table = pd.DataFrame([_row(common, name, tasks, means[i], reference) for i, name in enumerate(found.methods)])
     return Board(
-        tasks=tasks, aside=sorted(set(sizes.index) - set(tasks)), table=table, compared=found,
+        tasks=tasks, aside=aside, shared=shared, table=table, compared=found,
         left_out={str(name): int(n) for name, n in counts.items() if n < len(tasks)},
         unranked=sorted(set(unranked) & set(frame["method"])), reference=reference,
     )  # fmt: skip
+
+
+def replicates(frame: pd.DataFrame) -> tuple[list[str], list[str], list[str]]:
+    """Return the tasks that count as replicates of a comparison, those that few methods ran on, and those of shared data.
+
+    Tasks on the same data, such as few samples of it, are no independent replicates: the one with the most methods stands
+    for all, of several the plainest. Of the rest, those with less than half as many methods as usual are left aside, so
+    that a few methods on tasks of their own do not reduce the comparison to themselves.
+
+    Args:
+        frame: rows with task, data and method.
+    """
+    sizes = frame.groupby(["data", "task"])["method"].nunique().rename("methods").reset_index()
+    order = sizes.assign(length=sizes["task"].str.len()).sort_values(
+        ["methods", "length", "task"], ascending=[False, True, True]
+    )
+    first = order.drop_duplicates("data").set_index("task")["methods"]
+    usual = first >= first.median() / 2
+    shared = sorted(set(sizes["task"]) - set(first.index))
+    return sorted(first.index[usual]), sorted(first.index[~usual]), shared
 
 
 def scores(frame: pd.DataFrame) -> Scores:

@@ -12,7 +12,7 @@ from analysis.pairwise import MAX_T
 from analysis.results import Results
 from analysis.stats import least_p
 from analysis.tables import counted, markdown, number
-from analysis.wording import FEW, OVERSPENT, p_value, quoted, source, spent
+from analysis.wording import FEW, OVERSPENT, or_count, p_value, quoted, source, spent
 
 _LISTED = 12  # names in a sentence
 
@@ -32,6 +32,8 @@ def over_tasks_blocks(results: Results) -> list[str]:
     blocks = [f"Mean rank of the median test score over {tasks}; {len(board.table)} methods ran on {all_}."]
     if board.aside:
         blocks += [f"Left aside, as few methods ran there: {', '.join(board.aside)}."]
+    if board.shared:
+        blocks += [f"Not counted, as their data stands in another task already: {or_count(board.shared, noun='tasks')}."]
     return ["## Over tasks", *blocks, _table(board), *_left_out(board), *_verdict(board), *proofs]
 
 

@@ -50,9 +50,9 @@ def quoted(names: Sequence[str]) -> list[str]:
     return [f"`{name}`" for name in names]
 
 
-def or_count(names: Sequence[str], before: str = "") -> str:
+def or_count(names: Sequence[str], before: str = "", noun: str = "methods") -> str:
     """List the names, or count them where they are too many to be read."""
-    return listed(names) if len(names) <= FEW else f"{before}{len(names)} methods"
+    return listed(names) if len(names) <= FEW else f"{before}{len(names)} {noun}"
 
 
 def source(*questions: str) -> str:

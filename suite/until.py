@@ -114,7 +114,8 @@ class Looks:
 def contest(items: Iterable[Item], catalog: Catalog) -> Contest:
     """Return the cells that are compared: of methods that run on all tasks; repeats under an alias are no competitors.
 
-    Tasks that have less than half as many methods as usual are left aside, as a leaderboard does.
+    Tasks that have less than half as many methods as usual are left aside, as a leaderboard does; usual is what the largest
+    task of each data set has, so that many samples of one do not make few methods the usual.
     """
     found: dict[Method, dict[str, Cell]] = {}
     cells = [item for item in items if isinstance(item, Cell) and not item.alias and not item.refusal()]
@@ -125,7 +126,10 @@ def contest(items: Iterable[Item], catalog: Catalog) -> Contest:
             place += 1
         found.setdefault((*name, place), {})[label] = cell
     counts = {task: sum(task in cells for cells in found.values()) for task in tasks}
-    usual = sorted(counts.values())[len(counts) // 2] if counts else 0
+    most: dict[str, int] = {}
+    for task, count in counts.items():
+        most[data_of(tasks[task])] = max(count, most.get(data_of(tasks[task]), 0))
+    usual = sorted(most.values())[len(most) // 2] if most else 0
     kept = [task for task, count in counts.items() if 2 * count >= usual]
     methods = [method for method, cells in found.items() if all(task in cells for task in kept)]
     chosen = {(method, task): found[method][task] for method in methods for task in kept}

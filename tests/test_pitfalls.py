@@ -7,6 +7,7 @@ import pytest
 from scipy import stats as scipy_stats
 
 from analysis.effects import t_interval, verdict_word
+from analysis.leaderboard import compare
 from analysis.pairwise import compared, nemenyi_distance, paired_t, signed_rank
 from analysis.profiles import profile_score
 from analysis.stats import chance_better, geometric_ratio, holm, iman_davenport, median_interval, task_ranks
@@ -61,6 +62,17 @@ def errors(generator, tasks, methods, seeds, replicates):
 def test_runs_without_a_difference_seldom_make_a_winner(generator, tasks, methods, seeds):
     """With failures, ties, and losses over decades; 400 replicates."""
     assert (errors(generator, tasks, methods, seeds, 400) <= 0.05 + three_errors(0.05, 400)).all()
+
+
+@pytest.mark.filterwarnings("ignore:invalid value")  # the median of -inf and a number
+def test_a_leaderboard_seldom_puts_one_above_another_that_is_alike(generator):
+    """The very function of the report, whose first method is chosen by looking; 300 replicates."""
+    names, tasks, wrong = [*"abcde"], [*"123456"], 0
+    for _ in range(300):
+        scores, higher = runs(generator, 6, 5, 5)
+        found = {(name, task): scores[t, m] for m, name in enumerate(names) for t, task in enumerate(tasks)}
+        wrong += bool(compare(found, names, tasks, dict(zip(tasks, higher.tolist(), strict=True))).worse)
+    assert wrong / 300 <= 0.05 + three_errors(0.05, 300)
 
 
 @pytest.mark.slow

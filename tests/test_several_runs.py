@@ -6,8 +6,11 @@ import pytest
 
 from analysis import claims_page, report
 from analysis.claims import Claim
+from analysis.over_tasks import over_tasks_blocks
 from analysis.query import connect
 from analysis.report import write_report
+from analysis.results import results
+from analysis.views import question
 from suite.store import Store
 from tests.synthetic import metric, run, seeds, trial
 
@@ -96,3 +99,67 @@ def test_a_report_says_what_it_cannot_say(page, rows, said):
     text = page(rows)
     assert said in text
     assert "## Provenance" in text
+
+
+def test_tasks_on_the_same_data_are_one_replicate(opened):
+    rows = [row for t in range(4) for name in ("sgd", "adamw") for row in seeds([0.5] * 2, name, f"task{t}", alias="")]
+    rows += [
+        row for size in range(5) for name in ("sgd", "adamw")
+        for row in seeds([0.5] * 2, name, f"few(task0,{size})", task_fields='{"task": {"name": "task0"}}')
+    ]  # fmt: skip
+    found = results(opened(rows))
+    assert found.board.tasks == [f"task{t}" for t in range(4)]
+    assert found.board.shared == [f"few(task0,{size})" for size in range(5)]
+    assert "Not counted, as their data stands in another task already: few(task0,0), " in "\n".join(over_tasks_blocks(found))
+
+
+def test_many_small_tasks_of_few_methods_do_not_become_the_usual(opened):
+    part = {"task_fields": '{"task": {"name": "task0"}}', "reference_network": "mlp"}
+    rows = [row for size in range(9) for row in seeds([0.5], "sgd", f"few(task0,{size})", **part)]
+    for task in ("task0", "task1"):
+        rows += [row for name in ("sgd", "adamw", "adam") for row in seeds([0.5], name, task, reference_network="mlp")]
+    assert results(opened(rows)).board.compared.methods == ["adam", "adamw", "sgd"]
+
+
+def test_a_method_against_itself_has_a_replicate_for_each_data_set(opened):
+    part = {"task_fields": '{"task": {"name": "task0"}}', "reference_network": "mlp"}
+    rows = [
+        row
+        for size in range(9)
+        for alias in ("", "A/A")
+        for row in seeds([0.5] * 4, "sgd", f"few(task0,{size})", alias=alias, **part)
+    ]
+    (found,) = results(opened(rows)).calibrations
+    assert (found.tasks, found.p) == (1, None)
+
+
+def test_a_repeat_finds_its_method_where_settings_name_it(opened):
+    ran = [("", "float32"), ("", "bfloat16"), ("A/A", "float32")]
+    rows = [
+        trial(f"{t}{alias}{kind}{seed}", task=f"task{t}", seed=seed, alias=alias, precision=kind, test_at_best=0.5)
+        for t in range(4) for alias, kind in ran for seed in range(4)
+    ]  # fmt: skip
+    (found,) = results(opened(rows)).calibrations
+    assert (found.method, found.tasks, found.seeds) == ("sgd on mlp, float32", 4, 8)
+
+
+def test_points_tried_at_two_precisions_are_those_of_two_methods(opened):
+    ran = [(stage, kind, n) for stage in ("tune", "eval") for kind in ("float32", "bfloat16") for n in range(3)]
+    rows = [
+        trial(f"{stage}{kind}{n}", stage=stage, precision=kind, seed=n, tune=3 * (stage == "eval"), best_validation=0.1 * n)
+        for stage, kind, n in ran
+    ]
+    lost = trial("z", "lost", stage="tune", precision="float32", seed=3)
+    connection = opened([*rows, lost])
+    found = connection.sql(question("tuning")).df().set_index("method")["tried"]
+    assert {name: list(tried) for name, tried in found.items()} == {
+        "sgd on mlp, bfloat16": [0.0, 0.1, 0.2], "sgd on mlp, float32": [0.0, 0.1, 0.2]
+    }  # fmt: skip
+    assert connection.sql("SELECT max(place) FROM tuning WHERE key LIKE '%bfloat16%'").fetchall() == [(3,)]
+
+
+def test_an_infinite_score_is_a_failure_in_either_direction(opened):
+    rows = seeds([float("inf"), 0.5], "sgd", "a") + seeds([float("inf"), 0.5], "sgd", "b", higher_is_better=False)
+    assert opened(rows).sql("SELECT task, count_if(failed) FROM final GROUP BY task ORDER BY task").fetchall() == [
+        ("a", 1), ("b", 1),
+    ]  # fmt: skip

@@ -1,5 +1,7 @@
 """`run --until decided`: what a look decides, who gets more seeds, that looks can be repeated, and how often they err."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -152,6 +154,14 @@ def test_repeats_and_parts_of_a_data_set_are_no_further_methods_or_tasks(grid):
     found = contest(items, CATALOG)
     assert len(found.methods) == 3
     assert found.data == ["wine", "wine", "digits"]
+
+
+def test_many_samples_of_a_data_set_do_not_make_few_methods_the_usual(grid):
+    items = prepare.prepare(grid(tasks=("wine", "digits"))).items
+    cell = next(item for item in items if item.labels[1] == "sgd")
+    parts = [CATALOG.parse("task", f"few_samples(task=wine,per_class={size})") for size in (1, 2, 3, 4, 5)]
+    found = contest([*items, *(replace(cell, task=part) for part in parts)], CATALOG)
+    assert (found.tasks, len(found.methods)) == (["wine", "digits"], 3)
 
 
 def test_too_few_tasks_are_refused_in_one_sentence(grid, capsys):

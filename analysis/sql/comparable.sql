@@ -2,8 +2,7 @@
 SELECT
     e.task, e.method, e.network, e.optimizer, e.alias, e.seed, t.tune, t.budget, t.precision, t.schedule,
     if(t.tune > 0, NULL, t.weight_decay) AS weight_decay, if(t.tune > 0, NULL, t.clip) AS clip,  -- chosen by the tuning
-    coalesce(t.task_fields ->> '$.task.name', t.task_name, e.task) AS data,  -- a part of a data set is no other data set
-    t.protocol, t.task_fields, list_sort(regexp_extract_all(t.parts, '"data/[^"]*": "[^"]*"'))::VARCHAR AS files,
+    e.data, t.protocol, t.task_fields, list_sort(regexp_extract_all(t.parts, '"data/[^"]*": "[^"]*"'))::VARCHAR AS files,
     e.metric, e.higher_is_better, e.target, e.status, e.failed,
     t.test_at_best, t.final_test, t.best_validation, t.final_loss, t.steps, t.gradients,
     if(t.timing = 'exclusive' AND t.steps > 1, t.seconds, NULL) AS seconds, t.peak_bytes, t.memory_kind,

@@ -9,7 +9,7 @@ WITH timed AS (
     FROM time_to_target GROUP BY ALL
 ), cells AS (
     SELECT
-        task, method, optimizer, network, alias, setting, on_reference, coalesce(any_value(family), '') AS family,
+        task, data, method, optimizer, network, alias, setting, on_reference, coalesce(any_value(family), '') AS family,
         coalesce(any_value(optimizer_name), '') AS optimizer_name, coalesce(any_value(network_family), '') AS network_family,
         coalesce(any_value(network_name), '') AS network_name, coalesce(any_value(optimizer_family), '') AS optimizer_family,
         coalesce(any_value(metric), 'metric') AS metric, coalesce(any_value(higher_is_better), false) AS higher_is_better,
