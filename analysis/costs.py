@@ -9,6 +9,7 @@ import numpy as np
 
 from analysis import stats
 from analysis.leaderboard import Board, cost_ratio, target_ratio
+from analysis.profiles import profile_score
 from analysis.results import Results
 from analysis.stats import Array
 from analysis.tables import counted, markdown
@@ -35,6 +36,7 @@ class Cost(NamedTuple):
         whole: ratio of the seconds of a whole trial.
         memory: ratio of peak memory.
         packed: whether seconds of either were measured beside other trials.
+        profile: mean height of the method's performance profile of gradients to the target, from 1 to 4 times the least.
     """
 
     method: str
@@ -45,6 +47,7 @@ class Cost(NamedTuple):
     whole: stats.Ratio
     memory: stats.Ratio
     packed: bool
+    profile: float
 
 
 def costs(connection: duckdb.DuckDBPyConnection, board: Board) -> list[Cost]:
@@ -60,7 +63,15 @@ def costs(connection: duckdb.DuckDBPyConnection, board: Board) -> list[Cost]:
         rows = frame.loc[name].reindex(board.tasks)
         tables[name] = {column: rows[column].to_numpy(float) for column in columns}
     base = tables[board.reference]
-    return [_cost(name, table, base) for name, table in tables.items()]
+    profiles = _profiles([table["gradients"] for table in tables.values()])
+    return [_cost(name, table, base, float(height)) for (name, table), height in zip(tables.items(), profiles, strict=True)]
+
+
+def _profiles(gradients: list[Array]) -> Array:
+    """Return the score of each method's performance profile, on the tasks that have a target; NaN without any."""
+    times = np.maximum(np.column_stack(gradients), CLOCKS["gradients"])
+    aimed = times[~np.isnan(times).any(axis=1)]
+    return profile_score(aimed) if len(aimed) else np.full(times.shape[1], np.nan)
 
 
 def cost_blocks(results: Results) -> list[str]:
@@ -81,6 +92,7 @@ def cost_blocks(results: Results) -> list[str]:
         "epochs ×",
         "seconds ×",
         "missed",
+        "profile",
         "whole trial: seconds ×",
         "peak memory ×",
     ]
@@ -90,7 +102,7 @@ def cost_blocks(results: Results) -> list[str]:
     ]  # fmt: skip
 
 
-def _cost(name: str, table: dict[str, Array], base: dict[str, Array]) -> Cost:
+def _cost(name: str, table: dict[str, Array], base: dict[str, Array], profile: float) -> Cost:
     found = {
         clock: target_ratio(table[clock], table[f"whole_{clock}"], base[clock], base[f"whole_{clock}"], least)
         for clock, least in CLOCKS.items()
@@ -101,25 +113,31 @@ def _cost(name: str, table: dict[str, Array], base: dict[str, Array]) -> Cost:
         name, {clock: pair[0] for clock, pair in found.items()}, {clock: pair[1] for clock, pair in found.items()},
         int(np.isinf(table["gradients"]).sum()), bool(2 * reached >= aimed),
         cost_ratio(table["whole_seconds"], base["whole_seconds"]), cost_ratio(table["peak_mb"], base["peak_mb"]),
-        bool(table["packed"].any() or base["packed"].any()),
+        bool(table["packed"].any() or base["packed"].any()), profile,
     )  # fmt: skip
 
 
 def _row(one: Cost, reference: str) -> list[str]:
     mark = "†" * one.packed
     if one.method == reference:
-        return [one.method, "1", "1", "1", "1" + mark, str(one.missed), "1" + mark, "1"]
+        return [one.method, "1", "1", "1", "1" + mark, str(one.missed), _height(one), "1" + mark, "1"]
     cells = [ratio(one.ratios[clock], one.bounds[clock]) if one.decided else UNDECIDED for clock in CLOCKS]
     cells[-1] += mark if one.decided and one.ratios["seconds"].tasks else ""
-    return [one.method, *cells, str(one.missed), ratio(one.whole) + mark * bool(one.whole.tasks), ratio(one.memory)]
+    whole = ratio(one.whole) + mark * bool(one.whole.tasks)
+    return [one.method, *cells, str(one.missed), _height(one), whole, ratio(one.memory)]
+
+
+def _height(one: Cost) -> str:
+    return "–" if np.isnan(one.profile) else f"{one.profile:.2f}"
 
 
 def _note(board: Board, packed: bool) -> str:
     note = (
         f"Geometric means over {counted(len(board.tasks), 'task')} of ratios of medians over seeds, with a 95 % t interval "
-        "over tasks. *Missed*: tasks on which most seeds missed the target. A miss counts as the whole budget: ≥ and ≤ mark "
-        "the bounds this makes, ~ a ratio bounded on neither side; a task on which neither method reaches its target is "
-        f"left out, and where those are most of them the comparison is {UNDECIDED}. A failed run misses its target. Seconds "
-        f"leave out trials of a single step. {source('clocks')}"
+        "over tasks. *Missed*: tasks on which most seeds missed the target. *Profile*: mean over tasks of (4 - r) / 3, "
+        "where r, up to 4, is the multiple of the fewest gradients that any of these methods took; 1 is always the "
+        "cheapest. A miss counts as the whole budget: ≥ and ≤ mark the bounds this makes, ~ a ratio bounded on neither "
+        "side; a task on which neither method reaches its target is left out, and where those are most of them the comparison "
+        f"is {UNDECIDED}. A failed run misses its target. Seconds leave out trials of a single step. {source('clocks')}"
     )
     return note + (" " + PACKED if packed else "")

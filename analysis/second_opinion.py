@@ -12,6 +12,7 @@ from scipy.stats import trim_mean
 from analysis.claims import symmetric
 from analysis.effects import normalised, rank_biserial, rope, two_level_bootstrap
 from analysis.leaderboard import FEWEST_TASKS, Scores
+from analysis.pairwise import seed_correlation
 from analysis.results import Results
 from analysis.stats import Array, chance_better
 from analysis.tables import markdown, number
@@ -140,8 +141,26 @@ def opinion_blocks(results: Results) -> list[str]:
         "more than the test above, that one counts.", markdown(header, rows, left=2),
         f"*Better*, *equivalent*, *worse*: what has a probability above {SURE:g}. *P(seed better)*: of a run of `{best}` "
         "against one of the other, mean over tasks. *Rank-biserial*: 1 where it is better on every task, -1 where on none, "
-        f"weighted by the ranks of the differences.{label} {source('leaderboard', 'start')}",
+        f"weighted by the ranks of the differences.{label}{_paired(results.scores, board.compared.methods, board.tasks)} "
+        f"{source('leaderboard', 'start')}",
     ]  # fmt: skip
+
+
+def _paired(scores: Scores, methods: list[str], tasks: list[str]) -> str:
+    """Say how much runs of one seed have in common, of the two best-ranked methods; empty where it cannot be told."""
+    pairs = [(scores[methods[0], task], scores[methods[1], task]) for task in tasks]
+    finite = [(a, b) for a, b in pairs if len(a) == len(b) > 2 and np.isfinite([*a, *b]).all()]
+    seeds = min((len(a) for a, _ in finite), default=0)
+    if not seeds:
+        return ""
+    first, second = (np.array([pair[side][:seeds] for pair in finite]) for side in (0, 1))
+    r = seed_correlation(first, second)
+    if np.isnan(r):
+        return ""
+    return (
+        f" Runs of one seed share data, batches and initial weights: the scores of `{methods[0]}` and `{methods[1]}` "
+        f"correlate over seeds by {r:.2f}, mean within tasks."
+    )
 
 
 def _row(one: Opinion) -> list[str]:

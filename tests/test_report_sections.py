@@ -10,6 +10,7 @@ from analysis.costs import cost_blocks, costs
 from analysis.coverage import coverage_blocks
 from analysis.leaderboard import compare
 from analysis.pairwise import Pairs
+from analysis.per_task import against_best, per_task_blocks
 from analysis.policies import CONSTANT, DROPPED, WORST, policies, policy_blocks, stable
 from analysis.query import connect
 from analysis.results import results
@@ -228,6 +229,18 @@ def test_interquartile_means_have_start_and_target_as_their_scale():
     assert (row.iqm, row.low) == (0.5, -np.inf)  # one run in eight failed: less than a quarter, but not in every draw
 
 
+@pytest.mark.parametrize(("sign", "said"), [(1, "by 1.00"), (-1, "by -1.00")])
+def test_what_runs_of_one_seed_have_in_common_is_said(read, sign, said):
+    draw = np.random.default_rng(0)
+    noise = {task: 0.01 * draw.normal(size=6) for task in TASKS}
+    rows = [
+        row
+        for task in TASKS
+        for row in seeds(0.9 + noise[task], "first", task) + seeds(0.5 + sign * noise[task], "second", task)
+    ]
+    assert f"correlate over seeds {said}, mean within tasks" in opinion_blocks(read(rows))[3]
+
+
 def test_three_tasks_have_no_second_opinion(read):
     assert (
         "that takes 4 tasks, there are 3"
@@ -251,6 +264,8 @@ def test_ratios_on_every_clock(read):
     fast = next(one for one in costs(run.connection, run.board) if one.method == "fast on mlp")
     assert {clock: round(found.ratio, 9) for clock, found in fast.ratios.items()} == dict.fromkeys(fast.ratios, 0.5)
     assert (fast.missed, fast.whole.ratio, fast.memory.ratio) == (0, pytest.approx(1.0), pytest.approx(1.0))
+    profiles = {one.method: one.profile for one in costs(run.connection, run.board)}
+    assert profiles == {"fast on mlp": 1.0, "sgd on mlp": pytest.approx((4 - 2) / 3)}
 
 
 def test_costs_are_compared_with_the_method_that_runs_twice(read):
@@ -314,3 +329,19 @@ def test_a_complete_run_says_so_without_a_table(read):
     assert coverage_blocks(read(noisy("a") + noisy("b")).cells) == [
         "## Coverage", "Nothing is missing: 2 methods on 8 tasks, 6 seeds each. SQL: `leaderboard`.",
     ]  # fmt: skip
+
+
+# within a task
+
+
+def test_within_a_task_methods_are_tested_over_its_seeds_for_all_pairs():
+    best, other = np.arange(8.0) + 100, np.arange(8.0)
+    p = against_best([best, other, best])
+    assert p == [1.0, pytest.approx(3 * 2 / 12870), 1.0]
+    assert against_best([best, np.full(8, -np.inf)])[1] == pytest.approx(2 / 12870)
+
+
+def test_the_table_of_a_task_says_who_is_shown_to_be_worse(read):
+    rows = seeds(0.9 + 0.001 * np.arange(8), "good") + seeds(0.5 + 0.001 * np.arange(8), "poor")
+    table = per_task_blocks(read(rows).cells, [])[-1]
+    assert "worse, p = 0.00016" in next(line for line in table.splitlines() if "poor" in line)
