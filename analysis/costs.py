@@ -138,6 +138,7 @@ def _note(board: Board, packed: bool) -> str:
         "where r, up to 4, is the multiple of the fewest gradients that any of these methods took; 1 is always the "
         "cheapest. A miss counts as the whole budget: ≥ and ≤ mark the bounds this makes, ~ a ratio bounded on neither "
         "side; a task on which neither method reaches its target is left out, and where those are most of them the "
-        f"comparison is {UNDECIDED}. A failed run misses its target. Seconds leave out trials of a single step. {source('clocks')}"
+        f"comparison is {UNDECIDED}. A failed run misses its target. Seconds leave out trials of a single "
+        f"step. {source('clocks')}"
     )
     return note + (" " + PACKED if packed else "")
