@@ -210,7 +210,7 @@ def page(folder, rows):
 def test_packed_seconds_are_marked_with_the_way_out(tmp_path):
     text = page(tmp_path, method("sgd", 9.0) + method("adam", 5.0, timing="exclusive"))
     lines = [line for line in text.splitlines() if line.startswith("| sgd on mlp")]
-    assert " 9† |" in lines[-1]
+    assert any(" 9† |" in line for line in lines)
     assert "`--retime`" in text
 
 

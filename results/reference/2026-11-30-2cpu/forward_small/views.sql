@@ -1,22 +1,22 @@
 -- The four tables as committed, then what is asked of them most. results/README.md explains every column.
 CREATE OR REPLACE VIEW trials AS
 SELECT * FROM read_parquet([
-  'data/trials-5bce98-9819-71a92859-1.parquet'
+  'data/trials-5bce98-11342-5820a228-1.parquet'
 ]);
 
 CREATE OR REPLACE VIEW metrics AS
 SELECT * FROM read_parquet([
-  'data/metrics-5bce98-9819-71a92859-1.parquet'
+  'data/metrics-5bce98-11342-5820a228-1.parquet'
 ]);
 
 CREATE OR REPLACE VIEW checks AS
 SELECT * FROM read_parquet([
-  'data/checks-5bce98-9819-71a92859-1.parquet'
+  'data/checks-5bce98-11342-5820a228-1.parquet'
 ]);
 
 CREATE OR REPLACE VIEW flight AS
 SELECT * FROM read_parquet([
-  'data/flight-5bce98-9819-71a92859-1.parquet'
+  'data/flight-5bce98-11342-5820a228-1.parquet'
 ]);
 
 -- One row per evaluated trial that ran. Infrastructure losses and pairs that cannot work say nothing about a method.
@@ -53,12 +53,13 @@ WITH evaluated AS (
             ', clip=' || printf('%g', coalesce(clip, 'inf')), '')
     ) AS setting
     FROM placed
-    WINDOW same AS (PARTITION BY role, optimizer, alias)
+    WINDOW same AS (PARTITION BY role, optimizer, coalesce(nullif(alias, 'A/A'), ''))  -- a repeat is called as what it repeats
 )
 SELECT
-    task, concat(optimizer, if(on_reference, '', ' on ' || network), setting) AS method, optimizer, network, coalesce(alias, '') AS alias, ltrim(setting, ', ') AS setting,
+    task, coalesce(task_fields ->> '$.task.name', task_name, task) AS data,  -- a part of a data set is no other data set
+    concat(optimizer, if(on_reference, '', ' on ' || network), setting) AS method, optimizer, network, coalesce(alias, '') AS alias, ltrim(setting, ', ') AS setting,
     on_reference, family, optimizer_name, network_name, network_family, optimizer_family, seed, status,
-    status <> 'completed' OR test_at_best IS NULL OR isnan(test_at_best) AS failed,
+    status <> 'completed' OR test_at_best IS NULL OR NOT isfinite(test_at_best) AS failed,
     max("primary") OVER task AS metric, bool_or(higher_is_better) OVER task AS higher_is_better, test_at_best, best_validation, final_test, final_validation,
     budget, steps, epochs, gradients, seconds, timing, peak_bytes / 1e6 AS peak_mb, parameters,
     max(target) OVER task AS target, target_gradients, message, key
@@ -107,7 +108,7 @@ CREATE OR REPLACE VIEW tuning AS
 SELECT
     task, network, optimizer, lr, weight_decay, clip, network_fields, optimizer_fields, seed, status, best_validation,
     row_number() OVER (
-        PARTITION BY task, network, optimizer, alias
+        PARTITION BY task, network, optimizer, alias, budget, precision, schedule
         ORDER BY status = 'completed' DESC, if(higher_is_better, -best_validation, best_validation) NULLS LAST
     ) AS place, key
 FROM trials WHERE stage = 'tune';
