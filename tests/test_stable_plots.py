@@ -185,7 +185,7 @@ def test_the_page_shows_every_figure_with_words_for_it(tmp_path):
     store.commit([*swept(stability_margin=0.5), *region("gamma", 0.5, np.eye(3))])
     with connect(store.files()) as connection:
         written = write_report(connection, tmp_path / "report")
-    page = written[0].read_text(encoding="utf-8").split("## Networks as dynamical systems\n")[1]
+    page = written[0].read_text(encoding="utf-8").split("## Networks as dynamical systems\n")[1].split("\n## ")[0]
     assert re.findall(r"!\[(.*?)\]\((.*?)\.png\)", page) == [
         (words.alternative, name) for name, words in stable_plots.WORDS.items()
     ]
