@@ -71,20 +71,20 @@ def _page(found: Sequence[Results], judged: list[Verdict], figures: Figures, at:
 
 def _grids(found: Sequence[Results]) -> str:
     """Return a table of the runs: their size, who leads in each, and what the leader is shown to beat."""
-    header = ["grid", "tasks", "methods", "best mean rank", "shown better than", "failed runs"]
+    header = ["grid", "best mean rank", "tasks", "methods", "shown better than", "failed runs"]
     rows = []
     for run in found:
         failed = f"{run.cells['failures'].sum():.0f} of {run.cells['n'].sum():.0f}" if len(run.cells) else "–"
         board = run.board
         if board is None or len(board.table) < 2:
-            rows.append([run.name, "–", str(run.cells["method"].nunique()), "–", "–", failed])
+            rows.append([run.name, "–", "–", str(run.cells["method"].nunique()), "–", failed])
             continue
         leaders, worse = listed(quoted(board.compared.leaders)), len(board.compared.worse)
         rows.append([
-            run.name, str(len(board.tasks)), str(len(board.table)), f"{leaders} ({board.table['mean_rank'].iloc[0]:.2f})",
+            run.name, f"{leaders} ({board.table['mean_rank'].iloc[0]:.2f})", str(len(board.tasks)), str(len(board.table)),
             f"{worse} of {len(board.table) - 1}", failed,
         ])  # fmt: skip
-    return markdown(header, rows, left=1)
+    return markdown(header, rows, left=2)
 
 
 _INTRODUCTION = (
