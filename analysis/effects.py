@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import stats
 
-from analysis.stats import Array, chance_better, one_sided_t
+from analysis.stats import Array, chance_better
 
 LEVEL = 0.05
 DRAWS = 2000  # of a bootstrap
@@ -122,39 +122,6 @@ def equivalent(differences: Array, half_width: float, level: float = LEVEL) -> t
     _check_margin(half_width)
     low, high = t_interval(differences, 1 - 2 * level)
     return low, high, bool(-half_width < low and high < half_width)
-
-
-def equivalence_p(differences: Array, half_width: float) -> Array:
-    """Return the p values of TOST: the larger of those of mean d > -r and mean d < r; for Holm over several claims.
-
-    "All arms are equivalent" has the largest p over its arms (intersection-union); "some arm is" needs `holm` over them.
-
-    Args:
-        differences: (tasks, columns).
-        half_width: r, fixed before looking.
-
-    Returns:
-        (columns,).
-    """
-    _check_margin(half_width)
-    d = np.asarray(differences, float)
-    return np.maximum(one_sided_t(d + half_width), one_sided_t(half_width - d))
-
-
-def non_inferiority_p(differences: Array, margin: float) -> Array:
-    """Return the p values of "the first is worse by less than the margin": of mean d > -margin.
-
-    The direction is part of the claim and stated before looking, hence one-sided.
-
-    Args:
-        differences: (tasks, columns), first minus second of a score of which more is better.
-        margin: > 0, fixed before looking.
-
-    Returns:
-        (columns,).
-    """
-    _check_margin(margin)
-    return one_sided_t(np.asarray(differences, float) + margin)
 
 
 def _check_margin(margin: float) -> None:

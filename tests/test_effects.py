@@ -7,10 +7,8 @@ from statsmodels.stats.weightstats import DescrStatsW
 
 from analysis.effects import (
     cliffs_delta,
-    equivalence_p,
     equivalent,
     iqm,
-    non_inferiority_p,
     normalised,
     optimality_gap,
     rank_biserial,
@@ -84,7 +82,6 @@ def test_rope_limits():
 def test_equivalence_agrees_with_statsmodels(generator, r):
     d = generator.normal(size=(8, 20)) * 0.8
     theirs = np.array([DescrStatsW(column).ttost_mean(-r, r)[0] for column in d.T])
-    np.testing.assert_allclose(equivalence_p(d, r), theirs, rtol=1e-8)
     for column, p in zip(d.T, theirs, strict=True):
         low, high, alike = equivalent(column, r)
         assert alike == (p < 0.05)
@@ -93,12 +90,6 @@ def test_equivalence_agrees_with_statsmodels(generator, r):
 
 def test_a_single_task_is_never_equivalent():
     assert equivalent(np.array([0.0]), 1.0) == (-np.inf, np.inf, False)
-    assert equivalence_p(np.array([[0.0]]), 1.0)[0] == 1
-
-
-def test_non_inferiority_agrees_with_scipy(generator):
-    d = generator.normal(size=(8, 20))
-    np.testing.assert_allclose(non_inferiority_p(d, 0.4), scipy_stats.ttest_1samp(d, -0.4, alternative="greater").pvalue)
 
 
 @pytest.mark.parametrize("margin", [0.0, -1.0, np.nan])
